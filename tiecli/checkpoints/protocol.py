@@ -1,0 +1,183 @@
+"""The door's protocol: what every checkpoint format can do for the verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, Self
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+from tiecli.keypaths import KeyPath
+from tiecli.leaves import LeafSpec
+from tiecli.manifest import Manifest
+
+Box = tuple[tuple[int, int], ...]
+"""A block of a leaf: one half-open `(start, stop)` an axis; `()` for a scalar."""
+
+Progress = Callable[[int], None]
+"""Told how many more bytes have been dealt with."""
+
+KeptFiles = Literal["copy", "reflink", "hardlink"]
+
+
+def ignore_progress(_: int) -> None:
+    """Takes a progress report and does nothing with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Where the stored bytes of a leaf lie.
+
+    Attributes:
+        file: Name of the file inside the checkpoint, as the index spells it.
+        descriptor: An open, read-only file descriptor, owned by the reader.
+        offset: First byte, counted from the start of the file.
+        nbytes: How many bytes.
+    """
+
+    file: str
+    descriptor: int
+    offset: int
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a rewritten checkpoint goes, and how carefully.
+
+    Attributes:
+        path: The file or directory to create; for `in_place`, the source itself.
+        in_place: Replace the source instead of creating something new.
+        kept_files: What to do with files that are not rewritten: `copy` lets the
+            kernel share blocks where it can, `reflink` insists on it, `hardlink` links.
+        sync: Flush to the disk before publishing.
+    """
+
+    path: Path
+    in_place: bool = False
+    kept_files: KeptFiles = "copy"
+    sync: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFile:
+    """One file of a committed checkpoint: `how` is `written`, `copied`, `reflinked` or `linked`."""
+
+    name: str
+    nbytes: int
+    how: Literal["written", "copied", "reflinked", "linked", "kept"]
+
+
+@dataclass(frozen=True, slots=True)
+class CommitReport:
+    """What a commit published.
+
+    Attributes:
+        target: The published file or directory.
+        files: Every file of the checkpoint that the commit dealt with.
+        restored: After an untie of everything: whether the original header, index and
+            config came back byte for byte. None when nothing was to be restored.
+        notices: One line each, for the person at the terminal.
+    """
+
+    target: Path
+    files: tuple[WrittenFile, ...]
+    restored: bool | None = None
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a commit records beside the leaves.
+
+    Attributes:
+        manifest: The ties of the new checkpoint, or None when it has none.
+        conventional: `alias -> canonical` names for plain `same` ties, in the convention of
+            `safetensors.torch.save_model`.
+        texts: New contents of text files of the checkpoint, such as `config.json`.
+    """
+
+    manifest: Manifest | None
+    conventional: Mapping[str, str] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+
+class CheckpointReader(Protocol):
+    """Reads a checkpoint; owns open files until closed."""
+
+    @property
+    def root(self) -> Path:
+        """The file or directory that is the checkpoint, as the user spelled it."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the files that hold leaves."""
+
+    def specs(self) -> Mapping[KeyPath, LeafSpec]:
+        """Returns every stored leaf, in stored order; headers only."""
+
+    def metadata(self) -> Mapping[str, str]:
+        """Returns the free-form metadata, without tiecli's own."""
+
+    def manifest(self) -> Manifest | None:
+        """Returns the ties that tiecli wrote down, or None.
+
+        Raises:
+            ManifestError: The manifest is damaged, or newer than this tiecli.
+        """
+
+    def text(self, name: str) -> str | None:
+        """Returns a text file of the checkpoint, such as `config.json`; None if absent."""
+
+    def extent(self, path: KeyPath) -> Extent:
+        """Returns where the stored bytes of a leaf lie."""
+
+    def read_into(self, path: KeyPath, offset: int, buffer: memoryview) -> None:
+        """Fills `buffer` with stored bytes of a leaf, from its byte `offset` on.
+
+        Raises:
+            SourceChangedError: The file is shorter than it was when opened.
+            UnreadableFileError: The system refused the read.
+        """
+
+    def read_block(self, path: KeyPath, box: Box) -> NDArray[np.generic]:
+        """Reads one block of a leaf, as a fresh C-ordered array of its own dtype."""
+
+    def check_unchanged(self) -> None:
+        """Checks that no file changed since it was opened.
+
+        Raises:
+            SourceChangedError: One did.
+        """
+
+    def close(self) -> None:
+        """Closes all files."""
+
+    def __enter__(self) -> Self:
+        """Returns itself."""
+
+    def __exit__(self, *exc: object) -> None:
+        """Closes."""
+
+
+class CheckpointWriter(Protocol):
+    """Builds a new checkpoint from an open one; nothing is visible before `commit`."""
+
+    def keep(self, path: KeyPath) -> None:
+        """Takes a leaf over from the source, stored bytes unchanged."""
+
+    def write(self, path: KeyPath, spec: LeafSpec, blocks: Iterable[memoryview]) -> None:
+        """Stores a leaf whose bytes `blocks` yields in C order; consumed at commit."""
+
+    def commit(self, metadata: Metadata, progress: Progress = ignore_progress) -> CommitReport:
+        """Writes, syncs and publishes, or leaves nothing behind."""
+
+    def __enter__(self) -> Self:
+        """Returns itself."""
+
+    def __exit__(self, *exc: object) -> None:
+        """Discards whatever was not committed."""

@@ -1,0 +1,172 @@
+"""Errors: every way tiecli can refuse, one class each, with the next step as a hint.
+
+```
+TiecliError
+├── UsageError                    the request itself cannot be met
+│   ├── KeyPathSyntaxError        a key path or pattern that does not parse
+│   ├── LeafNotFoundError         a name that no leaf carries
+│   ├── PairingError              patterns that do not pair up
+│   ├── TransformSyntaxError      a transform that does not parse
+│   ├── TransformMismatchError    a transform that does not fit its leaves
+│   ├── TieConflictError          ties that contradict each other
+│   ├── NothingToUntieError       no such tie in the checkpoint
+│   └── PlanFileError             a plan file that cannot be used
+├── ProofError                    the bytes are not what the tie says
+│   ├── DriftedPairError          alias and T(canonical) differ
+│   └── AmbiguousTieError         more than one transform fits, none was named
+├── CheckpointError               a source that cannot be trusted or read
+│   ├── CheckpointNotFoundError   nothing there, or nothing that is a checkpoint
+│   ├── UnreadableFileError       the system refuses to read it
+│   ├── HeaderError               a safetensors header that is damaged
+│   ├── TruncatedFileError        fewer bytes than the header promises
+│   ├── UncoveredBytesError       bytes that belong to no leaf
+│   ├── LfsPointerError           a Git LFS pointer in place of the file
+│   ├── IndexFileError            an index that is damaged or unsafe
+│   ├── ShardMismatchError        index and shards disagree
+│   ├── ManifestError             a manifest that is damaged or too new
+│   └── SourceChangedError        the source changed while it was read
+└── TargetError                   a target that cannot be written
+    ├── TargetExistsError         something is there already
+    ├── TargetIsSourceError       the target is the source
+    ├── InPlaceError              `--in-place` where that is unsafe
+    ├── TargetLockedError         another tiecli writes here
+    └── WriteFailedError          the system refuses the bytes
+```
+"""
+
+from __future__ import annotations
+
+
+class TiecliError(Exception):
+    """Says what tiecli refuses, why, and what to do next.
+
+    Attributes:
+        message: One line, lower-case, leaf and file names in backticks, no trailing period.
+        hints: Full sentences; each gives the next thing to type.
+    """
+
+    def __init__(self, message: str, *hints: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hints = hints
+
+    @property
+    def code(self) -> str:
+        """The stable name of this kind of error, as JSON output carries it."""
+        return type(self).__name__.removesuffix("Error")
+
+
+class UsageError(TiecliError):
+    """The request itself cannot be met."""
+
+
+class KeyPathSyntaxError(UsageError):
+    """A key path or pattern does not parse."""
+
+
+class LeafNotFoundError(UsageError):
+    """A name or pattern matches no leaf."""
+
+
+class PairingError(UsageError):
+    """Source and destination patterns do not pair up one to one."""
+
+
+class TransformSyntaxError(UsageError):
+    """A transform does not parse."""
+
+
+class TransformMismatchError(UsageError):
+    """A transform does not fit the shape or dtype of its leaves."""
+
+
+class TieConflictError(UsageError):
+    """Ties contradict each other: alias twice, self-tie, cycle."""
+
+
+class NothingToUntieError(UsageError):
+    """The checkpoint has no such tie."""
+
+
+class PlanFileError(UsageError):
+    """A plan file is missing, damaged, or of another version."""
+
+
+class ProofError(TiecliError):
+    """The bytes are not what the tie says."""
+
+
+class DriftedPairError(ProofError):
+    """Alias and transformed canonical leaf differ."""
+
+
+class AmbiguousTieError(ProofError):
+    """The bytes fit more than one transform, and none was named."""
+
+
+class CheckpointError(TiecliError):
+    """A source cannot be trusted or read."""
+
+
+class CheckpointNotFoundError(CheckpointError):
+    """Nothing is there, or nothing that is a checkpoint."""
+
+
+class UnreadableFileError(CheckpointError):
+    """The system refuses to open or read a file."""
+
+
+class HeaderError(CheckpointError):
+    """A safetensors header is damaged."""
+
+
+class TruncatedFileError(CheckpointError):
+    """A file has fewer bytes than its header promises."""
+
+
+class UncoveredBytesError(CheckpointError):
+    """A file has bytes that belong to no leaf."""
+
+
+class LfsPointerError(CheckpointError):
+    """A Git LFS pointer stands in place of the file."""
+
+
+class IndexFileError(CheckpointError):
+    """An index file is damaged, or names a shard outside its directory."""
+
+
+class ShardMismatchError(CheckpointError):
+    """The index and the shards disagree."""
+
+
+class ManifestError(CheckpointError):
+    """A manifest is damaged, or written by a newer tiecli."""
+
+
+class SourceChangedError(CheckpointError):
+    """The source changed while it was being read."""
+
+
+class TargetError(TiecliError):
+    """A target cannot be written."""
+
+
+class TargetExistsError(TargetError):
+    """Something stands at the target already."""
+
+
+class TargetIsSourceError(TargetError):
+    """The target is the source."""
+
+
+class InPlaceError(TargetError):
+    """Rewriting in place is unsafe here."""
+
+
+class TargetLockedError(TargetError):
+    """Another run writes to this place."""
+
+
+class WriteFailedError(TargetError):
+    """The system refused the bytes: disk full, quota, permission."""

@@ -1,0 +1,267 @@
+"""Manifest: the ties of a checkpoint as the checkpoint carries them, and back from JSON."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tiecli.errors import ManifestError, TiecliError
+from tiecli.keypaths import Key, KeyPath
+from tiecli.leaves import DTYPES, LeafSpec
+from tiecli.ties import Tie, TieSet
+from tiecli.transforms import Transform
+
+KEY = "tiecli"
+"""The metadata key under which a checkpoint carries its manifest."""
+
+SCHEMA = "tiecli.manifest/1"
+LIMIT_BYTES = 100_000_008
+"""Nothing that a manifest keeps may unpack to more. Source: safetensors 0.8.0, header limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class TieRecord:
+    """One tie, with what is needed to prove and to undo it.
+
+    Attributes:
+        tie: Which leaf follows from which, and how.
+        alias_spec: Shape and dtype of the leaf that is not stored.
+        canonical_specs: Shapes and dtypes of the stored leaves, in the tie's order.
+        alias_digest: `xxh3_128:` and 32 hex digits, over the bytes the alias had.
+        canonical_digests: The same over each canonical leaf, as stored now.
+        exact: Whether alias and transformed canonical were equal bit for bit; False where
+            `--keep` gave one side up.
+    """
+
+    tie: Tie
+    alias_spec: LeafSpec
+    canonical_specs: tuple[LeafSpec, ...]
+    alias_digest: str
+    canonical_digests: tuple[str, ...]
+    exact: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """What a part of a file was before the first tie, to be put back by the last untie.
+
+    Attributes:
+        part: `header` for the length-prefixed header of a safetensors file (the 8 length
+            bytes are not kept), `text` for a whole text file.
+        nbytes: Unpacked size.
+        packed: The bytes, zlib-compressed and base85-encoded.
+        written: Digest of what was written in its place, for `text`; an edit by somebody
+            else since then shows by it.
+    """
+
+    part: Literal["header", "text"]
+    nbytes: int
+    packed: str
+    written: str = ""
+
+    @classmethod
+    def pack(cls, part: Literal["header", "text"], raw: bytes, written: str = "") -> Original:
+        """Packs raw bytes."""
+        return cls(part, len(raw), base64.b85encode(zlib.compress(raw, 6)).decode("ascii"), written)
+
+    def unpack(self) -> bytes:
+        """Gives the raw bytes back.
+
+        Raises:
+            ManifestError: They do not unpack to the recorded size.
+        """
+        try:
+            unpacker = zlib.decompressobj()
+            raw = unpacker.decompress(base64.b85decode(self.packed), min(self.nbytes, LIMIT_BYTES) + 1)
+        except (ValueError, zlib.error) as error:
+            raise ManifestError(f"the manifest's copy of an original {self.part} is damaged: {error}") from error
+        if len(raw) != self.nbytes or not unpacker.eof:
+            raise ManifestError(
+                f"the manifest's copy of an original {self.part} is damaged: it does not unpack to {self.nbytes:,} bytes"
+            )
+        return raw
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The ties of one checkpoint and the originals of the files they changed.
+
+    Attributes:
+        records: One a tie.
+        originals: By file name within the checkpoint; the main file of a single-file
+            checkpoint goes by `.`, so that renaming it loses nothing.
+    """
+
+    records: tuple[TieRecord, ...]
+    originals: Mapping[str, Original] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.ties  # noqa: B018  # contradictions are refused here
+
+    @property
+    def ties(self) -> TieSet:
+        """The ties alone."""
+        return TieSet(tuple(record.tie for record in self.records))
+
+    def to_json(self) -> str:
+        """Writes the manifest as compact JSON."""
+        document = {
+            "schema": SCHEMA,
+            "ties": [_record_to_json(record) for record in self.records],
+            "originals": {name: _original_to_json(original) for name, original in self.originals.items()},
+        }
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """Reads a manifest back.
+
+        Raises:
+            ManifestError: It is damaged (names the place), or of a version that this
+                tiecli does not know.
+        """
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ManifestError(f"the manifest is not JSON: {error}", _HINT) from error
+        root = _Node(document, "manifest")
+        schema = root.text("schema")
+        if schema != SCHEMA:
+            raise ManifestError(
+                f"the manifest is of version `{schema}`, expected `{SCHEMA}`", "Install a tiecli that knows this version."
+            )
+        try:
+            return cls(
+                tuple(_record_from_json(node) for node in root.items("ties")),
+                {name: _original_from_json(node) for name, node in root.members("originals")},
+            )
+        except ManifestError:
+            raise
+        except TiecliError as error:
+            raise ManifestError(f"the manifest contradicts itself: {error.message}", _HINT) from error
+
+
+_HINT = "See docs/manifest.md for what a manifest must hold; an untied copy of the checkpoint is the way back."
+
+
+class _Node:
+    """A piece of parsed JSON that knows where it stands, for errors that name the place."""
+
+    def __init__(self, value: object, place: str) -> None:
+        self.value = value
+        self.place = place
+
+    def _member(self, name: str, kind: type, expected: str) -> Any:
+        members = self.value if isinstance(self.value, dict) else {}
+        if name not in members or not isinstance(members[name], kind) or (kind is int and members[name] is True):
+            raise ManifestError(f"{self.place}.{name}: expected {expected}, found {members.get(name)!r:.60}", _HINT)
+        return members[name]
+
+    def text(self, name: str) -> str:
+        return str(self._member(name, str, "a string"))
+
+    def flag(self, name: str) -> bool:
+        return bool(self._member(name, bool, "true or false"))
+
+    def count(self, name: str) -> int:
+        value = int(self._member(name, int, "a number"))
+        if value < 0:
+            raise ManifestError(f"{self.place}.{name}: expected a number of at least 0, found {value}", _HINT)
+        return value
+
+    def items(self, name: str) -> list[_Node]:
+        values = self._member(name, list, "a list")
+        return [_Node(value, f"{self.place}.{name}[{i}]") for i, value in enumerate(values)]
+
+    def members(self, name: str) -> list[tuple[str, _Node]]:
+        values = self._member(name, dict, "an object")
+        return [(key, _Node(value, f"{self.place}.{name}.{key}")) for key, value in values.items()]
+
+    def node(self, name: str) -> _Node:
+        return _Node(self._member(name, object, "a value"), f"{self.place}.{name}")
+
+
+def _record_to_json(record: TieRecord) -> dict[str, object]:
+    return {
+        "alias": list(record.tie.alias.keys),
+        "canonicals": [list(path.keys) for path in record.tie.canonicals],
+        "transform": str(record.tie.transform),
+        "alias_spec": _spec_to_json(record.alias_spec),
+        "canonical_specs": [_spec_to_json(spec) for spec in record.canonical_specs],
+        "alias_digest": record.alias_digest,
+        "canonical_digests": list(record.canonical_digests),
+        "exact": record.exact,
+    }
+
+
+def _record_from_json(node: _Node) -> TieRecord:
+    try:
+        transform = Transform.parse(node.text("transform"))
+    except ManifestError:
+        raise
+    except TiecliError as error:
+        raise ManifestError(f"{node.place}.transform: {error.message}", *error.hints) from error
+    canonicals = tuple(_path_from_json(item) for item in node.items("canonicals"))
+    specs = tuple(_spec_from_json(item) for item in node.items("canonical_specs"))
+    digests = tuple(_digest(item.value, item.place) for item in node.items("canonical_digests"))
+    if not len(canonicals) == len(specs) == len(digests) > 0:
+        raise ManifestError(
+            f"{node.place}: {len(canonicals)} canonicals, {len(specs)} specs and {len(digests)} digests, expected as many of each",
+            _HINT,
+        )
+    alias_spec = _spec_from_json(node.node("alias_spec"))
+    try:
+        tie = Tie(_path_from_json(node.node("alias")), canonicals, transform)
+        found = transform.spec(specs)
+    except TiecliError as error:
+        raise ManifestError(f"{node.place}: {error.message}", _HINT) from error
+    if found != alias_spec:
+        raise ManifestError(f"{node.place}: the transform gives {found}, the alias is {alias_spec}", _HINT)
+    alias_digest = _digest(node.text("alias_digest"), node.place + ".alias_digest")
+    return TieRecord(tie, alias_spec, specs, alias_digest, digests, node.flag("exact"))
+
+
+def _digest(value: object, place: str) -> str:
+    text = value if isinstance(value, str) else ""
+    scheme, _, digits = text.partition(":")
+    if scheme != "xxh3_128" or len(digits) != 32 or digits.strip("0123456789abcdef"):
+        raise ManifestError(f"{place}: expected `xxh3_128:` and 32 hex digits, found {value!r:.60}", _HINT)
+    return text
+
+
+def _path_from_json(node: _Node) -> KeyPath:
+    keys: list[Key] = []
+    for key in node.value if isinstance(node.value, list) else [None]:
+        if isinstance(key, bool) or not isinstance(key, str | int):
+            raise ManifestError(f"{node.place}: expected a list of keys, found {node.value!r:.60}", _HINT)
+        keys.append(key)
+    return KeyPath(tuple(keys))
+
+
+def _spec_to_json(spec: LeafSpec) -> dict[str, object]:
+    return {"dtype": spec.dtype.name, "shape": list(spec.shape)}
+
+
+def _spec_from_json(node: _Node) -> LeafSpec:
+    name = node.text("dtype")
+    if name not in DTYPES:
+        raise ManifestError(f"{node.place}.dtype: unknown dtype `{name}`", _HINT)
+    lengths = [item.value for item in node.items("shape")]
+    if not all(type(length) is int and length >= 0 for length in lengths):
+        raise ManifestError(f"{node.place}.shape: expected lengths of at least 0, found {lengths!r:.60}", _HINT)
+    return LeafSpec(tuple(int(str(length)) for length in lengths), DTYPES[name])
+
+
+def _original_to_json(original: Original) -> dict[str, object]:
+    return {"part": original.part, "nbytes": original.nbytes, "packed": original.packed, "written": original.written}
+
+
+def _original_from_json(node: _Node) -> Original:
+    part = node.text("part")
+    if part not in ("header", "text"):
+        raise ManifestError(f"{node.place}.part: expected `header` or `text`, found `{part:.60}`", _HINT)
+    return Original("text" if part == "text" else "header", node.count("nbytes"), node.text("packed"), node.text("written"))
