@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 
 from tiecli.errors import KeyPathSyntaxError
@@ -90,7 +91,7 @@ def _parse_key(text: str, position: int) -> tuple[Key, int]:
     if text[position : position + 1] == "[":
         end = text.find("]", position)
         digits = text[position + 1 : end] if end > 0 else ""
-        if not digits.isascii() or not digits.isdigit() or str(int(digits)) != digits:
+        if re.fullmatch(r"0|-?[1-9][0-9]{0,17}", digits) is None:
             raise _syntax_error(text, position, "an index such as `[0]`")
         return int(digits), end + 1
     if text[position : position + 1] == '"':
