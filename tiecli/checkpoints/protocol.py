@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    # Only for the checker: it brings the transforms along, which `inspect` seldom needs.
+    from tiecli.manifest import Manifest
+
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
-from tiecli.manifest import Manifest
 
 Box = tuple[tuple[int, int], ...]
 """A block of a leaf: one half-open `(start, stop)` an axis; `()` for a scalar."""
@@ -170,8 +172,16 @@ class CheckpointWriter(Protocol):
     def keep(self, path: KeyPath) -> None:
         """Takes a leaf over from the source, stored bytes unchanged."""
 
-    def write(self, path: KeyPath, spec: LeafSpec, blocks: Iterable[memoryview]) -> None:
-        """Stores a leaf whose bytes `blocks` yields in C order; consumed at commit."""
+    def write(self, path: KeyPath, spec: LeafSpec, blocks: Iterable[memoryview], beside: KeyPath | None = None) -> None:
+        """Stores a leaf whose bytes `blocks` yields in C order; consumed at commit.
+
+        Args:
+            path: Where the leaf stands: a leaf of the source gets new values, an alias
+                returns to its original place, any other leaf is added at the end.
+            spec: Its shape and dtype.
+            blocks: Its bytes, in pieces of any size.
+            beside: A leaf in whose file to put one that is new; the last file without it.
+        """
 
     def commit(self, metadata: Metadata, progress: Progress = ignore_progress) -> CommitReport:
         """Writes, syncs and publishes, or leaves nothing behind."""

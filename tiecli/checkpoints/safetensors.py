@@ -1,0 +1,222 @@
+"""Safetensors checkpoints: one file or many shards, read in place."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from tiecli.checkpoints.huggingface import Location
+from tiecli.checkpoints.protocol import Box, Extent
+from tiecli.checkpoints.shardindex import KEY, ShardIndex, check_agreement
+from tiecli.checkpoints.storedfile import StoredFile, open_stored, read_text_file
+from tiecli.errors import CheckpointNotFoundError, LeafNotFoundError, ShardMismatchError, UnreadableFileError
+from tiecli.keypaths import KeyPath
+from tiecli.leaves import LeafSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from tiecli.manifest import Manifest
+
+
+class SafetensorsReader:
+    """Reads a safetensors checkpoint; owns its open files until closed.
+
+    Attributes:
+        location: Which files it is made of.
+        stored: The open files, in the order of the index.
+    """
+
+    def __init__(self, location: Location) -> None:
+        """Opens every file and checks that they make one whole.
+
+        Raises:
+            CheckpointError: One of its kinds; see `open_stored` and `check_agreement`.
+        """
+        self.location = location
+        self.stored: tuple[StoredFile, ...] = ()
+        self._paths: dict[KeyPath, tuple[StoredFile, str]] | None = None
+        self._manifest: Manifest | None = None
+        try:
+            for shard in location.shards:
+                self.stored += (_open_shard(location, shard),)
+            if location.index is not None:
+                check_agreement(location.index, [(file.name, file.header.specs) for file in self.stored])
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def root(self) -> Path:
+        """The file or directory that is the checkpoint."""
+        return self.location.root
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the files that hold leaves."""
+        return self.location.shards
+
+    @property
+    def index(self) -> ShardIndex | None:
+        """The shard index, or None for a single file."""
+        return self.location.index
+
+    def specs(self) -> Mapping[KeyPath, LeafSpec]:
+        """Returns every stored leaf, in stored order."""
+        return {path: file.header.specs[name] for path, (file, name) in self._places().items()}
+
+    def _places(self) -> dict[KeyPath, tuple[StoredFile, str]]:
+        if self._paths is None:
+            collecting = gc.isenabled()
+            gc.disable()
+            try:
+                self._paths = {
+                    KeyPath.from_name(name): (file, name) for file in self.stored for name in file.header.order
+                }
+            finally:
+                if collecting:
+                    gc.enable()
+        return self._paths
+
+    def place(self, path: KeyPath) -> tuple[StoredFile, str]:
+        """Returns the file that holds a leaf, and the leaf's name in it.
+
+        Raises:
+            LeafNotFoundError: No file does.
+        """
+        try:
+            return self._places()[path]
+        except KeyError:
+            raise LeafNotFoundError(
+                f"`{path.spelling}` is not stored in `{self.root}`", f"See what is: `tiecli inspect {self.root}`."
+            ) from None
+
+    def metadata(self) -> Mapping[str, str]:
+        """Returns the metadata of all files and of the index as one map, without tiecli's own.
+
+        Where files disagree the first one holds; values of the index that are no strings
+        are written as JSON.
+        """
+        merged: dict[str, str] = {}
+        for file in self.stored:
+            for key, text in (file.header.metadata or {}).items():
+                merged.setdefault(key, text)
+        for key, value in (self.index.metadata if self.index else {}).items():
+            merged.setdefault(key, value if isinstance(value, str) else json.dumps(value))
+        merged.pop(KEY, None)
+        return merged
+
+    def manifest(self) -> Manifest | None:
+        """Returns the ties that tiecli wrote down, or None.
+
+        Raises:
+            ManifestError: The manifest is damaged, or newer than this tiecli.
+        """
+        held = self.index.metadata if self.index else (self.stored[0].header.metadata or {})
+        if self._manifest is None and KEY in held:
+            # Brings the transforms along, which most checkpoints have no use for.
+            from tiecli.errors import ManifestError
+            from tiecli.manifest import Manifest
+
+            text = held[KEY]
+            if not isinstance(text, str):
+                raise ManifestError(
+                    f"the manifest is {json.dumps(text)[:40]}, expected a string", "See docs/manifest.md."
+                )
+            self._manifest = Manifest.from_json(text)
+        return self._manifest
+
+    def text(self, name: str) -> str | None:
+        """Returns a text file that lies beside the weights, or None.
+
+        Raises:
+            UnreadableFileError: It is there, but cannot be read, or is not UTF-8.
+        """
+        raw = read_text_file(self.location.directory / name, name)
+        try:
+            return None if raw is None else raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UnreadableFileError(
+                f"`{name}` is not UTF-8: byte {error.start}", "Open it in an editor and save it as UTF-8."
+            ) from error
+
+    def extent(self, path: KeyPath) -> Extent:
+        """Returns where the stored bytes of a leaf lie.
+
+        Raises:
+            LeafNotFoundError: There is no such leaf.
+        """
+        file, name = self.place(path)
+        begin, end = file.header.infos[name]["data_offsets"]
+        return Extent(file.name, file.descriptor, file.header.data_start + begin, end - begin)
+
+    def read_into(self, path: KeyPath, offset: int, buffer: memoryview) -> None:
+        """Fills `buffer` with stored bytes of a leaf, from its byte `offset` on.
+
+        Raises:
+            LeafNotFoundError: There is no such leaf.
+            SourceChangedError: The file is shorter than it was when opened.
+            UnreadableFileError: The system refused the read.
+        """
+        extent = self.extent(path)
+        flat = buffer.cast("B")
+        if offset < 0 or offset + len(flat) > extent.nbytes:
+            raise ValueError(f"bytes {offset} to {offset + len(flat)} of a leaf that has {extent.nbytes}")
+        self.place(path)[0].read_into(flat, extent.offset + offset)
+
+    def read_block(self, path: KeyPath, box: Box) -> NDArray[np.generic]:
+        """Reads one block of a leaf, as a fresh C-ordered array of its own dtype.
+
+        Raises:
+            LeafNotFoundError: There is no such leaf.
+            TransformMismatchError: Its elements are smaller than a byte.
+            SourceChangedError: The file is shorter than it was when opened.
+            UnreadableFileError: The system refused the read.
+        """
+        from tiecli.checkpoints.blocks import read_box
+
+        file, name = self.place(path)
+        return read_box(file, file.header.specs[name], self.extent(path).offset, box, name)
+
+    def check_unchanged(self) -> None:
+        """Checks that no file changed since it was opened.
+
+        Raises:
+            SourceChangedError: One did.
+        """
+        for file in self.stored:
+            file.check_unchanged()
+
+    def close(self) -> None:
+        """Closes all files; more than once does no harm."""
+        stored, self.stored = self.stored, ()
+        self._paths = None
+        for file in stored:
+            file.close()
+
+    def __enter__(self) -> Self:
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Closes."""
+        self.close()
+
+
+def _open_shard(location: Location, shard: str) -> StoredFile:
+    path = location.directory / shard
+    if location.index is None:
+        return open_stored(path, str(path))
+    try:
+        return open_stored(path, shard)
+    except CheckpointNotFoundError as error:
+        if path.exists():
+            raise
+        raise ShardMismatchError(
+            f"`{location.index.name}` names the shard `{shard}`, which is not in `{location.directory}`",
+            "Download the missing shard into the same directory.",
+        ) from error

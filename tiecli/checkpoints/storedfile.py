@@ -1,0 +1,192 @@
+"""Stored files: one open safetensors file, read at given places and watched for change."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from tiecli.checkpoints.header import LIMIT_HEADER, Header, parse_header
+from tiecli.checkpoints.lookalikes import refuse_lookalike
+from tiecli.errors import (
+    CheckpointNotFoundError,
+    HeaderError,
+    SourceChangedError,
+    TiecliError,
+    TruncatedFileError,
+    UnreadableFileError,
+)
+
+_TEXT_LIMIT = 100_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """An open safetensors file; the descriptor is read with `pread` only.
+
+    A memory map would be as fast, but reading one whose file was cut short kills the process.
+
+    Attributes:
+        name: The file as errors and the index call it.
+        path: Where it was found, links not followed.
+        descriptor: Open for reading, until `close`.
+        header: What it holds.
+        status: The file's state when it was opened.
+    """
+
+    name: str
+    path: Path
+    descriptor: int
+    header: Header
+    status: os.stat_result
+
+    def read_into(self, buffer: memoryview, offset: int) -> None:
+        """Fills a buffer of bytes from `offset`, counted from the start of the file.
+
+        Raises:
+            SourceChangedError: The file is shorter than it was.
+            UnreadableFileError: The system refused the read.
+        """
+        done = 0
+        while done < len(buffer):
+            try:
+                count = os.preadv(self.descriptor, [buffer[done:]], offset + done)
+            except OSError as error:
+                raise unreadable(self.name, error) from error
+            if count == 0:
+                raise _changed(self.name, f"it ends at byte {offset + done:,} now")
+            done += count
+
+    def check_unchanged(self) -> None:
+        """Checks size and time of modification against those at opening.
+
+        Raises:
+            SourceChangedError: They differ.
+        """
+        now = os.fstat(self.descriptor)
+        if now.st_size != self.status.st_size:
+            raise _changed(self.name, f"it had {self.status.st_size:,} bytes and has {now.st_size:,}")
+        if now.st_mtime_ns != self.status.st_mtime_ns:
+            raise _changed(self.name, "it was modified")
+
+    def close(self) -> None:
+        """Closes the descriptor."""
+        os.close(self.descriptor)
+
+
+def _changed(name: str, how: str) -> SourceChangedError:
+    return SourceChangedError(
+        f"`{name}` changed while it was read: {how}",
+        "Wait until whatever writes it is done, then run the command again.",
+    )
+
+
+def unreadable(name: str, error: OSError) -> TiecliError:
+    """Turns the system's refusal to open or read a file into an error of ours."""
+    reason = (error.strerror or str(error)).lower()
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return CheckpointNotFoundError(f"`{name}`: {reason}", "Check the path; `ls` its directory.")
+    hint = "See whether `cat` can read it; the disk or the network behind it may be at fault."
+    if isinstance(error, PermissionError):
+        hint = f"Ask for permission to read it: `ls -l {name}` shows whose it is."
+    elif error.errno == errno.EMFILE:
+        hint = "Raise the limit on open files with `ulimit -n 4096`, then run the command again."
+    return UnreadableFileError(f"`{name}` cannot be read: {reason}", hint)
+
+
+def open_regular(path: Path, name: str) -> tuple[int, os.stat_result]:
+    """Opens a regular file for reading, links followed.
+
+    Raises:
+        CheckpointNotFoundError: Nothing is there.
+        UnreadableFileError: The system refuses, or it is no regular file.
+    """
+    try:
+        # Without O_NONBLOCK, opening a pipe would wait for somebody to write into it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise unreadable(name, error) from error
+    except ValueError as error:
+        raise UnreadableFileError(f"`{name!r}` is no file name: {error}", "Check the path.") from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        kind = "a directory" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
+        raise UnreadableFileError(f"`{name}` is {kind}, expected a regular file", "Copy its contents to a file first.")
+    return descriptor, status
+
+
+def read_text_file(path: Path, name: str) -> bytes | None:
+    """Reads a text file whole, or returns None if there is none.
+
+    Raises:
+        UnreadableFileError: The system refuses, or it is absurdly large.
+    """
+    try:
+        descriptor, status = open_regular(path, name)
+    except CheckpointNotFoundError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        if status.st_size > _TEXT_LIMIT:
+            raise UnreadableFileError(
+                f"`{name}` has {status.st_size:,} bytes, too many for a text file", "Check the path."
+            )
+        try:
+            return file.read()
+        except OSError as error:
+            raise unreadable(name, error) from error
+
+
+def open_stored(path: Path, name: str) -> StoredFile:
+    """Opens a safetensors file and parses its header.
+
+    Raises:
+        CheckpointNotFoundError: Nothing is there, or something else than safetensors.
+        UnreadableFileError: The system refuses.
+        LfsPointerError: It is a Git LFS pointer.
+        HeaderError: The header is damaged.
+        TruncatedFileError: Bytes are missing.
+        UncoveredBytesError: Bytes belong to no leaf.
+    """
+    descriptor, status = open_regular(path, name)
+    try:
+        raw = _read_header(descriptor, status.st_size, name)
+        header = parse_header(raw, name, status.st_size - 8 - len(raw))
+    except OSError as error:
+        os.close(descriptor)
+        raise unreadable(name, error) from error
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return StoredFile(name, path, descriptor, header, status)
+
+
+def _read_header(descriptor: int, size: int, name: str) -> bytes:
+    start = os.pread(descriptor, 512, 0)
+    again = "Download or copy the file again; compare its size with the one at the source."
+    if not start:
+        raise TruncatedFileError(f"`{name}` is empty", again)
+    refuse_lookalike(start, name)
+    if len(start) < 8:
+        raise TruncatedFileError(
+            f"`{name}` has {len(start)} bytes, fewer than the 8 that state the header's length", again
+        )
+    length = int.from_bytes(start[:8], "little")
+    if length > LIMIT_HEADER:
+        raise HeaderError(
+            f"`{name}` states a header of {length:,} bytes, more than the {LIMIT_HEADER:,} that the format allows",
+            "This is probably no safetensors file; see what it is with `file`.",
+        )
+    if length > size - 8:
+        raise TruncatedFileError(
+            f"`{name}` is truncated: it states a header of {length:,} bytes, {size - 8:,} are there", again
+        )
+    raw = start[8 : 8 + length]
+    while len(raw) < length:
+        more = os.pread(descriptor, length - len(raw), 8 + len(raw))
+        if not more:
+            raise _changed(name, "it became shorter")
+        raw += more
+    return raw
