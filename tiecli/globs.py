@@ -22,8 +22,8 @@ LIMIT_OPTIONS = 4_096
 
 # A dot inside one key, as against the dots between keys. No valid name holds a lone surrogate.
 _INNER_DOT = "\udcff"
-_JAX_KEY = re.compile(r"""\['((?:[^'\\]|\\['"\\])*)'\]|\["((?:[^"\\]|\\['"\\])*)"\]|\[(-?\d{1,18})\]|\.(\w+)""")
-_RANGE = re.compile(r"(\d{1,9})\.\.(\d{1,9})", re.ASCII)
+_JAX_KEY = r"""\['((?:[^'\\]|\\['"\\])*)'\]|\["((?:[^"\\]|\\['"\\])*)"\]|\[(-?\d{1,18})\]|\.(\w+)"""
+_RANGE = r"([0-9]{1,9})\.\.([0-9]{1,9})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +118,10 @@ def parse_keystr(text: str) -> tuple[Key, ...] | None:
     """
     keys: list[Key] = []
     position = 0
-    while position < len(text):
-        found = _JAX_KEY.match(text, position)
+    # Compiled on first use: most runs never see this spelling, and compiling takes a millisecond.
+    one_key = re.compile(_JAX_KEY) if text.startswith(("[", ".")) else None
+    while one_key and position < len(text):
+        found = one_key.match(text, position)
         if found is None:
             return None
         single, double, index, attribute = found.groups()
@@ -269,7 +271,7 @@ class _Translation:
         self.position = end + 1
 
     def _options(self, inside: str) -> Mapping[str, int]:
-        if found := _RANGE.fullmatch(inside):
+        if found := re.fullmatch(_RANGE, inside):
             low, high = found.groups()
             width = len(low) if low.startswith("0") else 0
             numbers = range(int(low), int(high) + 1)

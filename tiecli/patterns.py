@@ -153,11 +153,12 @@ def _near_names(text: str, paths: tuple[KeyPath, ...]) -> list[str]:
 
 
 def _readings(text: str) -> tuple[tuple[Key, ...], ...]:
-    """Gives every way to read a text as the plain name of one place, the most exact first."""
-    readings: list[tuple[Key, ...]] = []
+    """Gives every way to read a text as the plain name of one place, the likeliest first."""
+    readings = [KeyPath.from_name(text).keys]
     with contextlib.suppress(KeyPathSyntaxError):
-        readings.append(KeyPath.parse(text).keys)
-    readings.append(KeyPath.from_name(text).keys)
+        exact = KeyPath.parse(text)
+        # What people are shown wins over what they could type as well: `"a"` may be a name with quotes.
+        readings.insert(0 if exact.spelling == text else 1, exact.keys)
     if (keys := parse_keystr(text)) is not None:
         # A list of JAX is often saved as numbered names: `[0]` becomes `.0.`
         readings += [keys, tuple(map(str, keys))]
