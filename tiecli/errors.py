@@ -24,6 +24,7 @@ TiecliError
 │   ├── IndexFileError            an index that is damaged or unsafe
 │   ├── ShardMismatchError        index and shards disagree
 │   ├── ManifestError             a manifest that is damaged or too new
+│   ├── ConfigFileError           a config.json that is damaged
 │   └── SourceChangedError        the source changed while it was read
 └── TargetError                   a target that cannot be written
     ├── TargetExistsError         something is there already
@@ -142,6 +143,10 @@ class ShardMismatchError(CheckpointError):
 
 class ManifestError(CheckpointError):
     """A manifest is damaged, or written by a newer tiecli."""
+
+
+class ConfigFileError(CheckpointError):
+    """The `config.json` of a checkpoint is damaged."""
 
 
 class SourceChangedError(CheckpointError):

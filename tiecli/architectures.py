@@ -1,0 +1,306 @@
+"""Architectures: what known model classes tie, and what their config.json says about it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tiecli.errors import ConfigFileError
+from tiecli.jsontexts import set_member
+from tiecli.modelclasses import ModelClass, default_of_type, find_model_class
+from tiecli.rolenames import find_role, named_like_ties, preferred_canonical
+
+__all__ = [
+    "ConfigChange",
+    "DeclaredTie",
+    "declared_ties",
+    "named_like_ties",
+    "plan_config_change",
+    "preferred_canonical",
+]
+
+FLAG = "tie_word_embeddings"
+_NESTED_KEYS = ("text_config", "llm_config", "language_config", "decoder")
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredTie:
+    """A tie that `config.json` says holds; both names as they stand on disk.
+
+    Attributes:
+        alias: The leaf that follows; it may be stored all the same.
+        canonical: The leaf it follows from; always stored.
+        origin: Who says so, for people.
+    """
+
+    alias: str
+    canonical: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigChange:
+    """What is to become of `config.json`.
+
+    Attributes:
+        text: The whole new text; None leaves the file alone.
+        reason: What was or was not changed, and why, in one line.
+    """
+
+    text: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What a config says: to transformers 5 (`newer`), to transformers 4 (`older`), and where."""
+
+    newer: bool
+    older: bool
+    place: str
+
+
+def declared_ties(config_text: str | None, stored: Collection[str]) -> tuple[DeclaredTie, ...]:
+    """Lists the ties that `config.json` says hold between the leaves of a checkpoint.
+
+    Where transformers 4 and 5 read the config differently, a tie counts only if one of its
+    two leaves is missing: what was left out must follow from what is there. Where the
+    canonical leaf of the class is the missing one, the tie is given the other way round.
+
+    Args:
+        config_text: The text of `config.json`; None if there is none.
+        stored: The on-disk names of all stored leaves.
+
+    Raises:
+        ConfigFileError: The text is no JSON object.
+
+    Example:
+        >>> text = '{"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2"}'
+        >>> [(tie.alias, tie.canonical) for tie in declared_ties(text, ["wte.weight"])]
+        [('lm_head.weight', 'wte.weight')]
+    """
+    if config_text is None:
+        return ()
+    document = _parse_config(config_text)
+    model_class = _find_class(document)
+    if model_class is None:
+        return tuple(_declared_by_name(document, stored))
+    reading = _read_flag(document, model_class)
+    if not (reading.newer or reading.older):
+        return ()
+    agreed = reading.newer and reading.older
+    origin = f"config.json: {reading.place}"
+    return tuple(
+        DeclaredTie(alias, canonical, origin)
+        for alias, canonical in _rooted(model_class.spell(stored), stored)
+        if agreed or alias not in stored
+    )
+
+
+def plan_config_change(
+    config_text: str,
+    tied: Sequence[tuple[str, str]],
+    untied: Sequence[tuple[str, str]] = (),
+    stored: Collection[str] = (),
+) -> ConfigChange:
+    """Plans what to change in `config.json` after leaves were tied or untied.
+
+    Args:
+        config_text: The text of `config.json`.
+        tied: `(alias, canonical)` names of ties that leave the alias out of the file.
+        untied: `(alias, canonical)` names of ties whose alias is stored again.
+        stored: Names of the leaves that the new checkpoint stores. If one of them would be
+            tied by the same flag, the flag is left alone.
+
+    Returns:
+        The new text, differing from the old in the flag alone, or None and the reason.
+
+    Raises:
+        ConfigFileError: The text is no JSON object.
+    """
+    document = _parse_config(config_text)
+    model_class = _find_class(document)
+    if not tied:
+        return _after_untie(document, model_class, untied)
+    if model_class is None:
+        return _tie_unknown_class(config_text, document, tied)
+    names = {*stored, *(name for pair in tied for name in pair)}
+    spelled = model_class.spell(names)
+    governed = [pair for pair in tied if pair in spelled or pair[::-1] in spelled]
+    reading = _read_flag(document, model_class)
+    hindrance = _hindrance(model_class, reading, governed, tied)
+    if hindrance is None:
+        gone = {alias for alias, _ in tied}
+        others = [alias for alias, canonical in spelled if alias not in gone and {alias, canonical} <= {*stored}]
+        if others:
+            hindrance = f"{FLAG} would also tie `{others[0]}`, which is stored on its own"
+    if hindrance is not None:
+        return ConfigChange(None, f"config.json left alone: {hindrance}")
+    return _set_flag(config_text, _places(document, model_class, reading), f"{model_class.name} ties by it")
+
+
+def _hindrance(
+    model_class: ModelClass, reading: _Reading, governed: Sequence[tuple[str, str]], tied: Sequence[tuple[str, str]]
+) -> str | None:
+    """Says why the flag is not to be set, or None if it is."""
+    name = model_class.name
+    if not governed:
+        return f"{FLAG} does not govern `{tied[0][0]}` in {name}, so stock loaders will report it missing"
+    if reading.newer and reading.older:
+        return f"{reading.place}, so loaders tie `{governed[0][0]}` already"
+    if model_class.scales:
+        return (
+            f"in {name}, {FLAG} also switches a scale of the decoder's output;"
+            f" transformers 5 ties `{governed[0][0]}` whatever it says, transformers 4 does not with what it says now"
+        )
+    if model_class.flag in ("always", "never"):
+        return f"{name} {model_class.flag} ties, whatever {FLAG} says"
+    return None
+
+
+def _after_untie(
+    document: Mapping[str, Any], model_class: ModelClass | None, untied: Sequence[tuple[str, str]]
+) -> ConfigChange:
+    if not untied:
+        return ConfigChange(None, "config.json left alone: no tie changed")
+    alias, canonical = untied[0]
+    says_so = document.get(FLAG) is True
+    if model_class is not None:
+        reading = _read_flag(document, model_class)
+        says_so = reading.newer or reading.older
+    if says_so:
+        return ConfigChange(
+            None, f"config.json left alone: it ties `{alias}`, which loads as before while it equals `{canonical}`"
+        )
+    return ConfigChange(None, f"config.json left alone: it does not tie `{alias}`")
+
+
+def _tie_unknown_class(config_text: str, document: Mapping[str, Any], tied: Sequence[tuple[str, str]]) -> ConfigChange:
+    """Sets the flag for a class that is not in the table, if names and flag are both plain."""
+    places = [place for place in ((), *((key,) for key in _NESTED_KEYS)) if _flag_at(document, place) is not None]
+    who = _class_names(document)[0] if _class_names(document) else "a model without `architectures`"
+    if not places:
+        return ConfigChange(None, f"config.json left alone: {who} is not known here, and the file has no {FLAG}")
+    off = [place for place in places if _flag_at(document, place) is False]
+    if not off:
+        return ConfigChange(None, f"config.json left alone: {FLAG} is true already")
+    plain = [pair for pair in tied if "head" in map(find_role, pair) and not {"", "head"} >= {*map(find_role, pair)}]
+    if not plain:
+        reason = f"{who} is not known here, and `{tied[0][0]}` is no output head by its name"
+        return ConfigChange(None, f"config.json left alone: {reason}")
+    return _set_flag(config_text, off, f"`{plain[0][0]}` and `{plain[0][1]}` are head and embedding by their names")
+
+
+def _set_flag(config_text: str, places: Sequence[tuple[str, ...]], reason: str) -> ConfigChange:
+    spelled = " and ".join(".".join((*place, FLAG)) for place in places)
+    try:
+        text = config_text
+        for place in places:
+            text = set_member(text, place, FLAG, "true")
+    except ValueError as error:
+        return ConfigChange(None, f"config.json left alone: cannot set {spelled}, since {error}")
+    return ConfigChange(text, f"config.json: {spelled} set to true, since {reason}")
+
+
+def _places(document: Mapping[str, Any], model_class: ModelClass, reading: _Reading) -> list[tuple[str, ...]]:
+    """Lists where the flag must be set for transformers 4 and 5 to read it as true."""
+    inner = (model_class.nested,)
+    has_inner = bool(model_class.nested) and isinstance(document.get(model_class.nested), dict)
+    places: list[tuple[str, ...]] = []
+    if model_class.flag != "nested" and (_flag_at(document, ()) is False or not (reading.newer and has_inner)):
+        places.append(())
+    if has_inner and (_flag_at(document, inner) is False or not reading.older):
+        places.append(inner)
+    return places
+
+
+def _read_flag(document: Mapping[str, Any], model_class: ModelClass) -> _Reading:
+    top = _flag_at(document, ())
+    section = document.get(model_class.nested) if model_class.nested else None
+    inner = _flag_at(document, (model_class.nested,))
+    implied = inner
+    if implied is None and isinstance(section, dict):
+        implied = default_of_type(str(section.get("model_type")))
+    at_top = model_class.default if top is None else top
+    older = model_class.older if top is None else top
+    older = older if implied is None else implied
+    match model_class.flag:
+        case "always":
+            newer = True
+        case "never":
+            newer = older = False
+        case "nested":
+            newer = older = model_class.default if implied is None else implied
+        case "either":
+            newer = at_top or bool(implied)
+        case "top":
+            newer = at_top
+    return _Reading(newer, older, _place(model_class, top, inner))
+
+
+def _place(model_class: ModelClass, top: bool | None, inner: bool | None) -> str:
+    """Says where the answer stands, for people."""
+    name = model_class.name
+    if inner is not None and (top is None or (inner and not top)):
+        return f"{model_class.nested}.{FLAG} is {json.dumps(inner)} ({name})"
+    if top is not None:
+        return f"{FLAG} is {json.dumps(top)} ({name})"
+    return f"{FLAG} is absent, and {name} ties by default"
+
+
+def _declared_by_name(document: Mapping[str, Any], stored: Collection[str]) -> Iterator[DeclaredTie]:
+    """Lists head and embedding of a class that is not in the table; both must be stored."""
+    places = [place for place in ((), *((key,) for key in _NESTED_KEYS)) if _flag_at(document, place)]
+    for canonical, alias in named_like_ties(stored) if places else ():
+        if find_role(alias) == "head":
+            place = ".".join((*places[0], FLAG))
+            yield DeclaredTie(alias, canonical, f"config.json: {place} is true, and the names fit")
+
+
+def _rooted(pairs: Sequence[tuple[str, str]], stored: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Turns `(alias, canonical)` pairs so that every canonical leaf is stored; drops those that cannot be."""
+    groups: dict[str, list[str]] = {}
+    for alias, canonical in pairs:
+        groups.setdefault(canonical, []).append(alias)
+    for canonical, aliases in groups.items():
+        present = [name for name in (canonical, *aliases) if name in stored]
+        if not present:
+            continue
+        # The class's own choice first; else an embedding rather than a head.
+        root = canonical if canonical in stored else min(present, key=lambda name: find_role(name) == "head")
+        yield from ((name, root) for name in (canonical, *aliases) if name != root)
+
+
+def _parse_config(text: str) -> Mapping[str, Any]:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigFileError(
+            f"`config.json` is not JSON: {error}", "Mend the file, or move it away to go by the leaves alone."
+        ) from error
+    if not isinstance(document, dict):
+        raise ConfigFileError(
+            f"`config.json` holds a {type(document).__name__}, expected an object",
+            "Mend the file, or move it away to go by the leaves alone.",
+        )
+    return document
+
+
+def _flag_at(document: Mapping[str, Any], place: tuple[str, ...]) -> bool | None:
+    section: Any = document
+    for key in place:
+        section = section.get(key) if isinstance(section, dict) else None
+    value = section.get(FLAG) if isinstance(section, dict) else None
+    return value if isinstance(value, bool) else None
+
+
+def _class_names(document: Mapping[str, Any]) -> tuple[str, ...]:
+    names = document.get("architectures")
+    return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
+
+
+def _find_class(document: Mapping[str, Any]) -> ModelClass | None:
+    found = (find_model_class(name) for name in _class_names(document))
+    return next((model_class for model_class in found if model_class is not None), None)
