@@ -186,7 +186,7 @@ def _tie_unknown_class(config_text: str, document: Mapping[str, Any], tied: Sequ
     off = [place for place in places if _flag_at(document, place) is False]
     if not off:
         return ConfigChange(None, f"config.json left alone: {FLAG} is true already")
-    plain = [pair for pair in tied if "head" in map(find_role, pair) and not {"", "head"} >= {*map(find_role, pair)}]
+    plain = [pair for pair in tied if {find_role(name) for name in pair} in ({"embedding", "head"}, {"shared", "head"})]
     if not plain:
         reason = f"{who} is not known here, and `{tied[0][0]}` is no output head by its name"
         return ConfigChange(None, f"config.json left alone: {reason}")
@@ -237,13 +237,18 @@ def _read_flag(document: Mapping[str, Any], model_class: ModelClass) -> _Reading
             newer = at_top or bool(implied)
         case "top":
             newer = at_top
-    return _Reading(newer, older, _place(model_class, top, inner))
+    place = _place(model_class, top, inner)
+    if newer != older:
+        place += f", as transformers {5 if newer else 4} reads it"
+    return _Reading(newer, older, place)
 
 
 def _place(model_class: ModelClass, top: bool | None, inner: bool | None) -> str:
     """Says where the answer stands, for people."""
     name = model_class.name
-    if inner is not None and (top is None or (inner and not top)):
+    if model_class.flag == "always":
+        return f"{name} ties whatever {FLAG} says"
+    if inner is not None and (top is None or inner != top):
         return f"{model_class.nested}.{FLAG} is {json.dumps(inner)} ({name})"
     if top is not None:
         return f"{FLAG} is {json.dumps(top)} ({name})"
