@@ -1,0 +1,408 @@
+"""Comparing: whether a leaf is, bit for bit, what a transform makes of others, and how far off it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from tiecli.checkpoints.protocol import Box, CheckpointReader, Progress, ignore_progress
+from tiecli.errors import TransformMismatchError
+from tiecli.keypaths import KeyPath
+from tiecli.leaves import LeafSpec
+from tiecli.transforms import Transform
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tiecli.differences import Tally
+
+# Two of them stay in a core's second-level cache; a multiple of 3, so that it holds whole packed elements.
+CHUNK_NBYTES = 3 << 16
+BLOCK_NBYTES = 8 << 20
+# Bytes that a transposed leaf is read by at one place, on either side: a page.
+_RUN_NBYTES = 4096
+_STRIP_ROWS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How an alias and the transformed canonical leaf compare.
+
+    Bits are compared: a NaN equals a NaN of the same payload only, and `-0.0` is not `0.0`.
+
+    Attributes:
+        size: Elements of the alias.
+        differing: How many differ in their bits. Where `complete` is False, 1.
+        first: Index of the first difference, in C order; None when there is none.
+        max_abs: Largest absolute difference; pairs with a NaN or an infinity are left out.
+            None where no such pair differs, and for booleans and packed elements.
+        max_rel: The same relative to the larger magnitude of the pair, so at most 2.
+        max_ulp: The same in units in the last place of the alias's dtype; floats only.
+        worst: Index of `max_abs`.
+        cosine: Cosine of the angle between the two; None unless asked for.
+        complete: Whether all of the leaf was looked at.
+        alias_digest: `xxh3_128:` and 32 hex digits over the alias's stored bytes, if asked for.
+        canonical_digests: The same for each canonical leaf.
+    """
+
+    size: int
+    differing: int
+    first: tuple[int, ...] | None = None
+    max_abs: float | None = None
+    max_rel: float | None = None
+    max_ulp: int | None = None
+    worst: tuple[int, ...] | None = None
+    cosine: float | None = None
+    complete: bool = True
+    alias_digest: str | None = None
+    canonical_digests: tuple[str, ...] = ()
+
+    @property
+    def equal(self) -> bool:
+        """Whether every bit is the same."""
+        return self.differing == 0
+
+
+class LeafSource:
+    """One leaf of an open checkpoint, as the block-wise transforms read it.
+
+    Attributes:
+        reader: The open checkpoint.
+        path: The leaf.
+        spec: Its shape and dtype.
+    """
+
+    __slots__ = ("path", "reader", "spec")
+
+    def __init__(self, reader: CheckpointReader, path: KeyPath) -> None:
+        self.reader = reader
+        self.path = path
+        self.spec = reader.specs()[path]
+
+    def read(self, box: Box) -> NDArray[Any]:
+        """Reads one block."""
+        return self.reader.read_block(self.path, box)
+
+
+def compare_leaf(
+    reader: CheckpointReader,
+    alias: KeyPath,
+    other_reader: CheckpointReader,
+    canonicals: tuple[KeyPath, ...],
+    transform: Transform,
+    *,
+    measure: bool,
+    digests: bool = False,
+    cosine: bool = False,
+    block_nbytes: int = BLOCK_NBYTES,
+    progress: Progress = ignore_progress,
+) -> Comparison:
+    """Compares a leaf with what a transform makes of other leaves, a few MiB at a time.
+
+    Args:
+        reader: The checkpoint that holds the alias.
+        alias: The leaf to compare.
+        other_reader: The checkpoint that holds the canonical leaves; may be the same.
+        canonicals: The leaves that the transform takes.
+        transform: What makes the alias of them.
+        measure: Go through the whole leaf and measure; otherwise stop at the first difference.
+        digests: Digest the stored bytes of the alias and of each canonical leaf as well.
+        cosine: Find the angle between the two as well; implies a look at every element.
+        block_nbytes: How much of each side to hold at a time, where a transform is more than `same`.
+        progress: Told the bytes of the alias that have been compared.
+
+    Raises:
+        TransformMismatchError: The transform does not give the alias's shape and dtype.
+        SourceChangedError: A file is shorter than it was when opened.
+        UnreadableFileError: The system refused a read.
+    """
+    spec = reader.specs()[alias]
+    sources = tuple(other_reader.specs()[path] for path in canonicals)
+    made = transform.spec(sources)
+    if made != spec:
+        raise TransformMismatchError(
+            f"`{alias.spelling}` is {spec}, but the transform `{transform}` gives {made}",
+            "`tiecli find` looks for a transform that fits.",
+        )
+    if transform.is_same:
+        run = _StoredRun(reader, alias, other_reader, canonicals[0], spec, measure, digests, cosine)
+        return run.compare(progress)
+    from tiecli.differences import Tally
+
+    tally = Tally(spec.dtype, cosine=cosine)
+    leaves = tuple(LeafSource(other_reader, path) for path in canonicals)
+    options = _Options(measure or cosine, block_nbytes, progress)
+    complete = _compare_blocks(reader, alias, leaves, transform, tally, options)
+    comparison = _conclude(spec, tally, complete)
+    if not digests:
+        return comparison
+    alias_digest = digest_leaf(reader, alias)
+    canonical_digests = tuple(digest_leaf(other_reader, path) for path in canonicals)
+    return _with_digests(comparison, alias_digest, canonical_digests)
+
+
+def digest_leaf(reader: CheckpointReader, path: KeyPath) -> str:
+    """Digests the stored bytes of a leaf: `xxh3_128:` and 32 hex digits."""
+    from xxhash import xxh3_128
+
+    digest = xxh3_128()
+    nbytes = reader.specs()[path].nbytes
+    buffer = bytearray(min(nbytes, CHUNK_NBYTES))
+    for offset in range(0, nbytes, CHUNK_NBYTES):
+        view = memoryview(buffer)[: nbytes - offset]
+        reader.read_into(path, offset, view)
+        digest.update(view)
+    return f"xxh3_128:{digest.hexdigest()}"
+
+
+def split_boxes(spec: LeafSpec, nbytes: int = BLOCK_NBYTES) -> Iterator[Box]:
+    """Splits a leaf into boxes of about `nbytes`, in C order, each contiguous as stored.
+
+    Example:
+        >>> from tiecli.leaves import DTYPES
+        >>> list(split_boxes(LeafSpec((3, 4), DTYPES["F32"]), 32))
+        [((0, 2), (0, 4)), ((2, 3), (0, 4))]
+    """
+    if spec.size == 0:
+        return
+    limit = max(1, nbytes * 8 // spec.dtype.bits)
+    axis = 0
+    while axis < len(spec.shape) and prod(spec.shape[axis + 1 :]) > limit:
+        axis += 1
+    if axis == len(spec.shape):
+        axis -= 1
+    if axis < 0:
+        yield ()
+        return
+    step = max(1, limit // prod(spec.shape[axis + 1 :]))
+    yield from _grid(spec.shape, (1,) * axis + (step,) + spec.shape[axis + 1 :])
+
+
+def split_tiles(spec: LeafSpec, nbytes: int = BLOCK_NBYTES) -> Iterator[Box]:
+    """Splits a leaf into tiles of at most about `nbytes`, as long as they are wide.
+
+    Whatever axis the other side of a transpose is stored along, such a tile has long runs there.
+    """
+    if spec.size == 0:
+        return
+    limit = max(1, nbytes * 8 // spec.dtype.bits)
+    run = max(1, _RUN_NBYTES * 8 // spec.dtype.bits)
+    sides = [1] * len(spec.shape)
+    # Each axis first gets up to a run, the longest first; then what is left of the budget.
+    for reach in (run, limit):
+        for axis in sorted(range(len(sides)), key=lambda axis: -spec.shape[axis]):
+            room = limit // (prod(sides) // sides[axis])
+            sides[axis] = max(sides[axis], min(spec.shape[axis], reach, room))
+    yield from _grid(spec.shape, tuple(sides))
+
+
+def _grid(shape: tuple[int, ...], sides: tuple[int, ...]) -> Iterator[Box]:
+    from itertools import product
+
+    axes = [
+        [(start, min(start + side, length)) for start in range(0, length, side)]
+        for length, side in zip(shape, sides, strict=True)
+    ]
+    return product(*axes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """How far to go, and in what portions."""
+
+    measure: bool
+    block_nbytes: int
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredRun:
+    """Compares the stored bytes of two leaves of one spec; needs numpy only where they differ."""
+
+    reader: CheckpointReader
+    alias: KeyPath
+    other_reader: CheckpointReader
+    canonical: KeyPath
+    spec: LeafSpec
+    measure: bool
+    digests: bool
+    cosine: bool
+
+    def compare(self, progress: Progress) -> Comparison:
+        tally: Tally | None = self._start_tally() if self.cosine else None
+        digests = _DigestPair() if self.digests else None
+        differing, complete = False, True
+        for offset, left, right in self._chunks():
+            equal = left == right
+            differing = differing or not equal
+            if digests:
+                digests.update(left, right, equal=equal)
+            if differing and not (self.measure or self.cosine):
+                complete = False
+                if digests is None:
+                    return self._conclude(self._tally_chunk(None, offset, left, right), None, complete)
+                # The digests are of whole leaves, so the rest is read for them alone.
+                tally = tally or self._tally_chunk(None, offset, left, right)
+            elif self.cosine or not equal:
+                tally = self._tally_chunk(tally, offset, left, right)
+            progress(len(left))
+        return self._conclude(tally, digests, complete)
+
+    def _chunks(self) -> Iterator[tuple[int, bytearray, bytearray]]:
+        nbytes = self.spec.nbytes
+        left, right = bytearray(min(nbytes, CHUNK_NBYTES)), bytearray(min(nbytes, CHUNK_NBYTES))
+        for offset in range(0, nbytes, CHUNK_NBYTES):
+            if nbytes - offset < len(left):
+                left, right = bytearray(nbytes - offset), bytearray(nbytes - offset)
+            self.reader.read_into(self.alias, offset, memoryview(left))
+            self.other_reader.read_into(self.canonical, offset, memoryview(right))
+            yield offset, left, right
+
+    def _start_tally(self) -> Tally:
+        from tiecli.differences import Tally
+
+        return Tally(self.spec.dtype, cosine=self.cosine)
+
+    def _tally_chunk(self, tally: Tally | None, offset: int, left: bytearray, right: bytearray) -> Tally:
+        from tiecli.differences import bits_of
+
+        tally = tally or self._start_tally()
+        start = offset * 8 // self.spec.dtype.bits
+        tally.add(
+            bits_of(left, self.spec.dtype),
+            bits_of(right, self.spec.dtype),
+            lambda position: _unravel(start + position, self.spec.shape),
+        )
+        return tally
+
+    def _conclude(self, tally: Tally | None, digests: _DigestPair | None, complete: bool) -> Comparison:
+        comparison = _conclude(self.spec, tally, complete)
+        if digests is None:
+            return comparison
+        left, right = digests.texts()
+        return _with_digests(comparison, left, (right,))
+
+
+class _DigestPair:
+    """Digests two streams, once for as long as they are equal."""
+
+    def __init__(self) -> None:
+        from xxhash import xxh3_128
+
+        self._left = xxh3_128()
+        self._right = self._left
+
+    def update(self, left: bytearray, right: bytearray, *, equal: bool) -> None:
+        if not equal and self._right is self._left:
+            self._right = self._left.copy()
+        self._left.update(left)
+        if self._right is not self._left:
+            self._right.update(right)
+
+    def texts(self) -> tuple[str, str]:
+        return f"xxh3_128:{self._left.hexdigest()}", f"xxh3_128:{self._right.hexdigest()}"
+
+
+def _compare_blocks(
+    reader: CheckpointReader,
+    alias: KeyPath,
+    sources: tuple[LeafSource, ...],
+    transform: Transform,
+    tally: Tally,
+    options: _Options,
+) -> bool:
+    """Compares block by block; returns whether it went through all of the leaf."""
+    from tiecli.transforms.blocks import evaluate_block
+
+    spec = reader.specs()[alias]
+    split = split_tiles if _moves_axes(transform) else split_boxes
+    for box in split(spec, options.block_nbytes):
+        left = reader.read_block(alias, box)
+        right = evaluate_block(transform, sources, box)
+        for start, stop in _strips(left, right):
+            starts = tuple(low for low, _ in box)
+            if starts:
+                starts = (starts[0] + start, *starts[1:])
+            _add_strip(tally, left[start:stop] if starts else left, right[start:stop] if starts else right, starts)
+            if tally.differing and not options.measure:
+                return False
+        options.progress(left.nbytes)
+    return True
+
+
+def _moves_axes(transform: Transform) -> bool:
+    from tiecli.transforms.steps import Permute, Rearrange
+
+    return any(isinstance(step, Permute | Rearrange) for step in transform.steps)
+
+
+def _strips(left: NDArray[Any], right: NDArray[Any]) -> Iterator[tuple[int, int]]:
+    """Cuts a block into runs of rows; a transposed one into thin strips, which stay in the cache.
+
+    A row of a transposed block lies scattered over it. Taking rows one by one would fetch
+    each cache line once a row; for lengths that are powers of two it is ten times slower.
+    """
+    rows = left.shape[0] if left.ndim else 1
+    nbytes_row = max(1, left.nbytes // max(1, rows))
+    step = _STRIP_ROWS if not right.flags.c_contiguous else max(1, CHUNK_NBYTES // nbytes_row)
+    for start in range(0, rows, step):
+        yield start, min(rows, start + step)
+
+
+def _add_strip(tally: Tally, left: NDArray[Any], right: NDArray[Any], starts: tuple[int, ...]) -> None:
+    from tiecli.differences import as_bits
+
+    def locate(position: int) -> tuple[int, ...]:
+        inner = _unravel(position, left.shape)
+        return tuple(start + offset for start, offset in zip(starts, inner, strict=True))
+
+    tally.add(as_bits(left), as_bits(right), locate)
+
+
+def _conclude(spec: LeafSpec, tally: Tally | None, complete: bool) -> Comparison:
+    if tally is None:
+        return Comparison(spec.size, 0)
+    if not complete:
+        return Comparison(spec.size, 1, tally.first, complete=False)
+    return Comparison(
+        spec.size,
+        tally.differing,
+        tally.first,
+        tally.max_abs,
+        tally.max_rel,
+        tally.max_ulp,
+        tally.worst,
+        tally.cosine,
+    )
+
+
+def _with_digests(comparison: Comparison, alias: str, canonicals: tuple[str, ...]) -> Comparison:
+    from dataclasses import replace
+
+    return replace(comparison, alias_digest=alias, canonical_digests=canonicals)
+
+
+def _unravel(position: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    index: list[int] = []
+    for length in reversed(shape):
+        position, inner = divmod(position, length)
+        index.append(inner)
+    return tuple(reversed(index))
+
+
+def describe_drift(comparison: Comparison) -> str:
+    """Words how far two leaves lie apart.
+
+    Example:
+        >>> describe_drift(Comparison(100, 3, (12, 5), 1.2e-07, 1e-6, 1))
+        '3 of 100 elements differ, max abs 1.2e-07 (1 ulp), first at [12, 5]'
+    """
+    parts = [f"{comparison.differing:,} of {comparison.size:,} elements differ"]
+    if comparison.max_abs is not None:
+        ulp = "" if comparison.max_ulp is None else f" ({comparison.max_ulp:,} ulp)"
+        parts.append(f"max abs {comparison.max_abs:.3g}{ulp}")
+    if comparison.first is not None:
+        parts.append(f"first at {list(comparison.first)}")
+    return ", ".join(parts)
