@@ -1,0 +1,81 @@
+"""Measuring whole commands in turn, so that ratios hold on a machine whose speed drifts."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+Command = Sequence[str]
+Prepare = Callable[[], None]
+
+
+@dataclass
+class Runs:
+    """The finished runs of one command."""
+
+    seconds: list[float] = field(default_factory=list)
+    peak_bytes: list[int] = field(default_factory=list)
+
+
+def run_once(command: Command) -> tuple[float, int]:
+    """Runs a command and gives its wall seconds and its peak resident bytes.
+
+    Raises:
+        RuntimeError: It failed; a benchmark of a failing command says nothing.
+    """
+    silent = os.open(os.devnull, os.O_WRONLY)
+    started = time.perf_counter()
+    actions = [(os.POSIX_SPAWN_DUP2, silent, 1), (os.POSIX_SPAWN_DUP2, silent, 2)]
+    child = os.posix_spawnp(command[0], list(command), os.environ, file_actions=actions)
+    _, status, usage = os.wait4(child, 0)
+    elapsed = time.perf_counter() - started
+    os.close(silent)
+    if status:
+        raise RuntimeError(f"failed with status {status}: {' '.join(command)}")
+    return elapsed, usage.ru_maxrss * 1024
+
+
+def run_in_turn(
+    commands: Mapping[str, Command], prepare: Callable[[str], None], rounds: int = 7, warmups: int = 1
+) -> dict[str, Runs]:
+    """Runs all commands once a round, in turn.
+
+    Args:
+        commands: By the name they are shown under.
+        prepare: Called with the name before each run, outside the clock.
+        rounds: Counted rounds.
+        warmups: Rounds before those.
+    """
+    runs = {name: Runs() for name in commands}
+    for turn in range(-warmups, rounds):
+        for name, command in commands.items():
+            prepare(name)
+            seconds, peak = run_once(command)
+            if turn >= 0:
+                runs[name].seconds.append(seconds)
+                runs[name].peak_bytes.append(peak)
+    return runs
+
+
+def show_ratios(title: str, runs: Mapping[str, Runs], reference: str, targets: Mapping[str, str] | None = None) -> None:
+    """Prints a table: seconds, peak memory, and the ratio to the reference run of the same round.
+
+    Args:
+        title: What was measured.
+        runs: As `run_in_turn` gives them.
+        reference: The command that others are held against.
+        targets: What was hoped for, by name.
+    """
+    print(f"\n{title}")
+    print(f"{'command':<28}{'min s':>9}{'median s':>10}{'peak MiB':>10}{'ratio of medians':>18}{'of minima':>11}{'paired [min..max]':>22}  target")
+    base = runs[reference].seconds
+    for name, run in runs.items():
+        pairs = [mine / theirs for mine, theirs in zip(run.seconds, base, strict=True)]
+        print(
+            f"{name:<28}{min(run.seconds):9.3f}{statistics.median(run.seconds):10.3f}{max(run.peak_bytes) / 2**20:10.0f}"
+            f"{statistics.median(run.seconds) / statistics.median(base):18.2f}{min(run.seconds) / min(base):11.2f}"
+            f"{statistics.median(pairs):9.2f} [{min(pairs):.2f}..{max(pairs):.2f}]  {(targets or {}).get(name, '')}"
+        )

@@ -1,0 +1,190 @@
+"""Applying: prove every tie bit for bit, copy what stays, commit once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from tiecli.checkpoints import open_writer
+from tiecli.checkpoints.protocol import CheckpointReader, CommitReport, Metadata, Progress, Target, ignore_progress
+from tiecli.compare import Comparison, compare_leaf, describe_drift, digest_leaf
+from tiecli.contents import digest_blocks, transformed_blocks
+from tiecli.errors import AmbiguousTieError, DriftedPairError, TieConflictError, TransformMismatchError
+from tiecli.leaves import LeafSpec
+from tiecli.manifest import Manifest, TieRecord
+from tiecli.plan import Plan, PlannedTie, Side
+from tiecli.ties import Tie
+from tiecli.transforms import Transform, permutations_that_fit
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenTie:
+    """One tie and what its bytes said.
+
+    Attributes:
+        record: What the manifest will hold.
+        also_fits: Other transforms under which the same bytes agree.
+        drift: How far the pair had drifted apart; None when it agreed bit for bit.
+    """
+
+    record: TieRecord
+    also_fits: tuple[Transform, ...] = ()
+    drift: Comparison | None = None
+
+
+def prove_ties(
+    reader: CheckpointReader, plan: Plan, *, keep: Side | None = None, progress: Progress = ignore_progress
+) -> tuple[ProvenTie, ...]:
+    """Rebuilds each new alias from its canonical leaf and compares it bit for bit.
+
+    Args:
+        reader: The checkpoint that `plan` is about.
+        plan: As `plan_tie` gives it.
+        keep: Which side's values survive where the two have drifted apart; None refuses.
+        progress: Told the bytes compared.
+
+    Raises:
+        DriftedPairError: A pair differs and `keep` is None.
+        AmbiguousTieError: A pair also fits another transform and nobody named one.
+    """
+    return tuple(_prove(reader, planned, plan, keep, progress) for planned in plan.added)
+
+
+def apply_plan(
+    reader: CheckpointReader,
+    plan: Plan,
+    proven: Sequence[ProvenTie],
+    target: Target,
+    *,
+    texts: Mapping[str, str] | None = None,
+    keep: Side | None = None,
+    progress: Progress = ignore_progress,
+) -> CommitReport:
+    """Writes the checkpoint that the plan describes, and publishes it whole or not at all.
+
+    Args:
+        reader: The checkpoint that `plan` is about.
+        plan: What happens to each leaf.
+        proven: The new ties, proved.
+        target: Where the new checkpoint goes.
+        texts: New contents of text files, such as `config.json`.
+        keep: As for `prove_ties`.
+        progress: Told the bytes written.
+
+    Raises:
+        TargetError: The target cannot be written.
+        SourceChangedError: The source changed meanwhile.
+    """
+    records = _merge_records(reader, plan, proven)
+    replaced = {tie.record.tie.canonicals[0]: tie.record for tie in proven if tie.drift is not None and keep == "dst"}
+    with open_writer(reader, target) as writer:
+        for path in plan.kept:
+            if path not in replaced:
+                writer.keep(path)
+        for path, record in replaced.items():
+            spec = record.canonical_specs[0]
+            writer.write(path, spec, _replacement_blocks(reader, record.tie, spec))
+        for planned in plan.restored:
+            blocks = transformed_blocks(reader, planned.tie.canonicals, planned.tie.transform, planned.alias_spec)
+            writer.write(planned.tie.alias, planned.alias_spec, blocks)
+        conventional = {
+            record.tie.alias.spelling: record.tie.canonical for record in records if record.tie.transform.is_same
+        }
+        return writer.commit(Metadata(Manifest(records) if records else None, conventional, texts or {}), progress)
+
+
+def _prove(
+    reader: CheckpointReader, planned: PlannedTie, plan: Plan, keep: Side | None, progress: Progress
+) -> ProvenTie:
+    tie = planned.tie
+    compare = partial(compare_leaf, reader, tie.alias, reader, tie.canonicals, tie.transform, digests=True)
+    comparison = compare(measure=False, progress=progress)
+    if not comparison.equal:
+        measured = compare(measure=True)
+        if keep is None:
+            raise _drift_error(planned, measured)
+        if keep == "dst":
+            _check_replaceable(planned, plan)
+        return ProvenTie(_record(reader, planned, measured, keep), drift=measured)
+    also = _other_fits(reader, planned)
+    if also and not planned.stated:
+        fits = ", ".join(map(str, (tie.transform, *also)))
+        raise AmbiguousTieError(
+            f"`{tie.alias.spelling}` follows from `{tie.canonical}` under more than one transform: {fits}",
+            f"Say which one is meant, for example --transform {tie.transform}.",
+        )
+    return ProvenTie(_record(reader, planned, comparison, None), also)
+
+
+def _other_fits(reader: CheckpointReader, planned: PlannedTie) -> tuple[Transform, ...]:
+    """Finds the axis permutations, `same` among them, that the bytes fit as well."""
+    tie = planned.tie
+    if len(tie.canonicals) > 1 or planned.canonical_specs[0].dtype != planned.alias_spec.dtype:
+        return ()
+    return tuple(
+        other
+        for other in permutations_that_fit(planned.canonical_specs[0], planned.alias_spec)
+        if other != tie.transform and compare_leaf(reader, tie.alias, reader, tie.canonicals, other, measure=False).equal
+    )
+
+
+def _drift_error(planned: PlannedTie, measured: Comparison) -> DriftedPairError:
+    tie = planned.tie
+    under = "" if tie.transform.is_same else f" | {tie.transform}"
+    return DriftedPairError(
+        f"`{tie.alias.spelling}` is not `{tie.canonical}{under}`: {describe_drift(measured)}",
+        f"`--keep src` ties them and gives up `{tie.alias.spelling}`; `--keep dst` gives up `{tie.canonical}`.",
+        "`tiecli find` tells which other transform fits, if any does.",
+    )
+
+
+def _check_replaceable(planned: PlannedTie, plan: Plan) -> None:
+    """Refuses `--keep dst` where the alias's values cannot become the canonical leaf's."""
+    tie = planned.tie
+    if len(tie.canonicals) > 1 or tie.transform.inverse(planned.canonical_specs) is None:
+        raise TransformMismatchError(
+            f"`{tie.alias.spelling}` cannot replace `{tie.canonical}`: `{tie.transform}` has no exact inverse",
+            "Use --keep src, or tie the other way round.",
+        )
+    others = [other.alias.spelling for other in plan.ties if other != tie and tie.canonicals[0] in other.canonicals]
+    if others:
+        raise TieConflictError(
+            f"`{tie.canonical}` cannot take the values of `{tie.alias.spelling}`: {', '.join(others)} follows from it too",
+            "Use --keep src, or untie the others first.",
+        )
+
+
+def _record(reader: CheckpointReader, planned: PlannedTie, compared: Comparison, keep: Side | None) -> TieRecord:
+    tie, sources = planned.tie, planned.canonical_specs
+    if compared.alias_digest is None:
+        raise AssertionError("the comparison was asked for digests")
+    canonical_digests = compared.canonical_digests
+    if keep == "dst":
+        canonical_digests = (digest_blocks(_replacement_blocks(reader, tie, sources[0])),)
+    return TieRecord(tie, planned.alias_spec, sources, compared.alias_digest, canonical_digests, keep is None)
+
+
+def _replacement_blocks(reader: CheckpointReader, tie: Tie, spec: LeafSpec) -> Iterator[memoryview]:
+    """Yields what the canonical leaf becomes when the alias's values are kept."""
+    inverse = tie.transform.inverse((spec,))
+    if inverse is None:
+        raise AssertionError(f"{tie} was checked to have an inverse")
+    return transformed_blocks(reader, (tie.alias,), inverse, spec)
+
+
+def _merge_records(reader: CheckpointReader, plan: Plan, proven: Sequence[ProvenTie]) -> tuple[TieRecord, ...]:
+    """Gives the records of the new manifest: the old ties that go on, rooted anew, and the new ones."""
+    manifest = reader.manifest()
+    old = {record.tie.alias: record for record in manifest.records} if manifest else {}
+    new = {tie.record.tie.alias: tie.record for tie in proven}
+    specs = reader.specs()
+    records = []
+    for tie in plan.ties:
+        record = new.get(tie.alias) or old[tie.alias]
+        if record.tie != tie:
+            digests = tuple(digest_leaf(reader, path) for path in tie.canonicals)
+            sources = tuple(specs[path] for path in tie.canonicals)
+            record = replace(record, tie=tie, canonical_specs=sources, canonical_digests=digests)
+        records.append(record)
+    return tuple(records)

@@ -1,0 +1,42 @@
+"""`tiecli find`: which leaves are tied, whether or not anybody wrote it down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tiecli.cli.console import show_json, show_lines, show_notice, show_progress
+from tiecli.cli.options import Checkpoint, Json, write_text
+
+
+def run_find(
+    checkpoint: Checkpoint,
+    plan: Annotated[
+        Path | None, typer.Option("--plan", metavar="FILE", help="Write the ties that can be made here, for `tie --plan`.")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Find leaves that are equal under some transform, and pairs that have drifted apart.
+
+    Example: tiecli find model.safetensors --plan ties.json
+    """
+    from tiecli.render.find import find_to_json, find_to_text, list_requests
+    from tiecli.verbs.find import find
+
+    report = find(checkpoint, track=show_progress)
+    if plan is not None:
+        import json
+
+        from tiecli.planfile import plan_to_json
+
+        requests = list_requests(report)
+        write_text(plan, json.dumps(plan_to_json(requests), ensure_ascii=False, indent=2) + "\n")
+    if as_json:
+        show_json(find_to_json(report, checkpoint))
+    else:
+        show_lines(find_to_text(report, checkpoint))
+        if plan is not None:
+            show_notice((("wrote", "good"), (f" {plan}", "")))
+    return 0

@@ -1,0 +1,45 @@
+"""`tiecli inspect`: what is in a checkpoint."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from tiecli.cli.console import show_json, show_lines
+from tiecli.cli.options import Checkpoint, Json
+
+
+class Sort(StrEnum):
+    """Orders of the leaves."""
+
+    STORED = "stored"
+    NAME = "name"
+    SIZE = "size"
+    DTYPE = "dtype"
+
+
+def run_inspect(
+    checkpoint: Checkpoint,
+    select: Annotated[
+        str | None, typer.Option("--filter", metavar="PATTERN", help="Show only leaves that match, such as 'h.*.attn.**'.")
+    ] = None,
+    sort: Annotated[Sort, typer.Option("--sort", help="Order of the leaves; anything but `stored` shows a table.")] = Sort.STORED,
+    depth: Annotated[int | None, typer.Option("--depth", min=0, help="How many levels of the tree to open.")] = None,
+    table: Annotated[bool, typer.Option("--table", help="One line a leaf, nothing folded.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Show what is in a checkpoint: leaves, sizes, ties. Reads headers only.
+
+    Example: tiecli inspect model.safetensors --filter 'h.0.**' --table
+    """
+    from tiecli.render.inspect import inspect_to_json, inspect_to_text
+    from tiecli.verbs.inspect import inspect
+
+    report = inspect(checkpoint, select=select, sort=sort.value)
+    if as_json:
+        show_json(inspect_to_json(report))
+    else:
+        show_lines(inspect_to_text(report, table=table or sort is not Sort.STORED, depth=depth))
+    return 0

@@ -1,0 +1,112 @@
+"""`tiecli tie`: keep one leaf, write down how the other follows."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tiecli.cli.console import show_json, show_lines, show_notice, show_progress
+from tiecli.cli.options import Checkpoint, DryRun, InPlace, Json, KeptFiles, KeptFilesOption, NoSync, Output, choose_target, read_text
+from tiecli.errors import UsageError
+
+if TYPE_CHECKING:
+    from tiecli.plan import TieRequest
+
+
+class Keep(StrEnum):
+    """Sides of a tie."""
+
+    SRC = "src"
+    DST = "dst"
+
+
+def run_tie(
+    checkpoint: Checkpoint,
+    src: Annotated[
+        list[str], typer.Option("--src", metavar="PATTERN", help="The canonical leaf, which stays stored. Repeatable.")
+    ] = [],  # noqa: B006  # typer reads the default, nobody changes it
+    dst: Annotated[
+        list[str], typer.Option("--dst", metavar="PATTERN", help="The alias, which follows from it: DST := T(SRC).")
+    ] = [],  # noqa: B006
+    transform: Annotated[
+        list[str],
+        typer.Option("--transform", metavar="T", help="How it follows, such as transpose or '[:50257]'. Once a --src."),
+    ] = [],  # noqa: B006
+    plan: Annotated[
+        Path | None, typer.Option("--plan", metavar="FILE", help="Take the ties from a file that `find --plan` wrote.")
+    ] = None,
+    auto: Annotated[
+        bool, typer.Option("--auto", help="Tie every identical or transposed pair that `find` reports as unambiguous.")
+    ] = False,
+    keep: Annotated[
+        Keep | None, typer.Option("--keep", help="Where the two differ, whose values survive; without it they are refused.")
+    ] = None,
+    output: Output = None,
+    in_place: InPlace = False,
+    dry_run: DryRun = False,
+    kept_files: KeptFilesOption = KeptFiles.COPY,
+    no_sync: NoSync = False,
+    as_json: Json = False,
+) -> int:
+    """Tie leaves: DST is dropped and follows from SRC, once proved equal bit for bit.
+
+    Without -o or --in-place, shows what would happen.
+
+    Example: tiecli tie gpt2/ --src transformer.wte.weight --dst lm_head.weight -o tied/
+    """
+    from tiecli.plan import TieRequest
+    from tiecli.render.apply import apply_to_json, apply_to_notices, apply_to_text
+    from tiecli.verbs.tie import tie
+
+    requests = _pair_options(src, dst, transform)
+    if plan is not None:
+        from tiecli.planfile import parse_plan
+
+        requests += parse_plan(read_text(plan), plan.name)
+    if auto:
+        requests += _find_requests(checkpoint)
+    target = choose_target(
+        checkpoint, output, in_place=in_place, dry_run=dry_run, kept_files=kept_files, no_sync=no_sync
+    )
+    report = tie(checkpoint, requests, target, keep=keep.value if keep else None, track=show_progress)
+    if as_json:
+        show_json(apply_to_json(report))
+    else:
+        show_lines(apply_to_text(report))
+        show_notice(*apply_to_notices(report))
+    return 0
+
+
+def _pair_options(src: list[str], dst: list[str], transforms: list[str]) -> list[TieRequest]:
+    from tiecli.plan import TieRequest
+    from tiecli.transforms import Transform
+
+    if len(src) != len(dst):
+        raise UsageError(
+            f"{len(src)} --src and {len(dst)} --dst, expected as many of each", "Each --src is followed by its --dst."
+        )
+    if transforms and len(transforms) != len(src):
+        raise UsageError(
+            f"{len(transforms)} --transform for {len(src)} --src, expected none or one each",
+            "Say --transform same for those that need none.",
+        )
+    parsed = [Transform.parse(text) for text in transforms] or [None] * len(src)
+    return [TieRequest(*request) for request in zip(src, dst, parsed, strict=True)]
+
+
+def _find_requests(checkpoint: Path) -> list[TieRequest]:
+    """Finds the pairs that `--auto` ties."""
+    from tiecli.plan import TieRequest
+    from tiecli.verbs.find import find
+
+    report = find(checkpoint, track=show_progress)
+    hits = [hit for hit in report.hits if hit.kind in ("identical", "transposed")]
+    if not hits:
+        raise UsageError(
+            f"`{checkpoint}` has no identical or transposed pair that --auto could tie",
+            "`tiecli find` shows every kind of hit.",
+        )
+    return [TieRequest(hit.canonical.spelling, hit.alias.spelling, hit.transform) for hit in hits]

@@ -1,0 +1,43 @@
+"""`tiecli untie`: the exact inverse of `tie`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tiecli.cli.console import show_json, show_lines, show_notice, show_progress
+from tiecli.cli.options import Checkpoint, DryRun, InPlace, Json, KeptFiles, KeptFilesOption, NoSync, Output, choose_target
+
+
+def run_untie(
+    checkpoint: Checkpoint,
+    dst: Annotated[
+        str | None, typer.Option("--dst", metavar="PATTERN", help="Only these aliases; without it, all of them.")
+    ] = None,
+    output: Output = None,
+    in_place: InPlace = False,
+    dry_run: DryRun = False,
+    kept_files: KeptFilesOption = KeptFiles.COPY,
+    no_sync: NoSync = False,
+    as_json: Json = False,
+) -> int:
+    """Store aliases again; after `tie`, gives back the original byte for byte.
+
+    Also stores aliases that only save_model metadata or a tied config.json declares.
+
+    Example: tiecli untie tied/ -o untied/
+    """
+    from tiecli.render.apply import apply_to_json, apply_to_notices, apply_to_text
+    from tiecli.verbs.untie import untie
+
+    target = choose_target(
+        checkpoint, output, in_place=in_place, dry_run=dry_run, kept_files=kept_files, no_sync=no_sync
+    )
+    report = untie(checkpoint, target, select=dst, track=show_progress)
+    if as_json:
+        show_json(apply_to_json(report))
+    else:
+        show_lines(apply_to_text(report))
+        show_notice(*apply_to_notices(report))
+    return 0

@@ -1,0 +1,82 @@
+"""Console: the only place that writes to the terminal: results to stdout, the rest to stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TextIO
+
+from tiecli.checkpoints.protocol import Progress, ignore_progress
+from tiecli.render.lines import Line, plain_text
+
+STYLES: Mapping[str, str] = {
+    "title": "bold",
+    "label": "bold",
+    "node": "bold",
+    "dtype": "cyan",
+    "tie": "green",
+    "good": "green",
+    "bad": "red",
+    "error": "bold red",
+    "warning": "yellow",
+    "hint": "cyan",
+    "command": "cyan",
+    "removed": "red",
+    "added": "green",
+    "dim": "dim",
+}
+"""What the style names of `render` look like on a terminal."""
+
+
+def show_lines(lines: Iterable[Line]) -> None:
+    """Writes a result to stdout; in colour on a terminal, unless `NO_COLOR` is set."""
+    _write(lines, sys.stdout)
+
+
+def show_notice(*spans: Line) -> None:
+    """Writes lines to stderr: what was done, what was not, what to do next."""
+    _write(spans, sys.stderr)
+
+
+def show_json(document: Mapping[str, object]) -> None:
+    """Writes one JSON document to stdout."""
+    json.dump(document, sys.stdout, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None)
+    sys.stdout.write("\n")
+
+
+@contextmanager
+def show_progress(task: str, total: int, *, quiet: bool = False) -> Iterator[Progress]:
+    """Shows a progress bar on stderr while the block runs, if stderr is a terminal.
+
+    Args:
+        task: What is being done, as a participle.
+        total: How many bytes it will deal with.
+        quiet: Show nothing.
+    """
+    # Below 64 MiB the work is done before rich is imported.
+    if quiet or total < 64 << 20 or not sys.stderr.isatty():
+        yield ignore_progress
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn())
+    with Bars(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bars:
+        bar = bars.add_task(task, total=total)
+        yield lambda nbytes: bars.advance(bar, nbytes)
+
+
+def _write(lines: Iterable[Line], stream: TextIO) -> None:
+    if not stream.isatty() or os.environ.get("NO_COLOR"):
+        stream.write(plain_text(lines))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=stream, highlight=False, soft_wrap=True)
+    for spans in lines:
+        console.print(Text.assemble(*((text, STYLES.get(style, "")) for text, style in spans)), soft_wrap=True)

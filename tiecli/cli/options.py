@@ -1,0 +1,88 @@
+"""Options: those that several commands share, worded once."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tiecli.checkpoints.protocol import Target
+from tiecli.errors import PlanFileError, TargetExistsError, UsageError, WriteFailedError
+
+Checkpoint = Annotated[
+    Path, typer.Argument(metavar="CKPT", help="A .safetensors file, a Hugging Face directory, or any file of one.")
+]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="OUT", help="Write the new checkpoint here; must not exist.")
+]
+InPlace = Annotated[bool, typer.Option("--in-place", help="Replace the checkpoint, all at once.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Read and prove everything, write nothing.")]
+NoSync = Annotated[
+    bool, typer.Option("--no-sync", help="Do not wait for the disk; a power cut may then lose the output.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; errors too.")]
+
+
+class KeptFiles(StrEnum):
+    """What becomes of files that need no rewriting."""
+
+    COPY = "copy"
+    REFLINK = "reflink"
+    HARDLINK = "hardlink"
+
+
+KeptFilesOption = Annotated[
+    KeptFiles,
+    typer.Option(
+        "--kept-files",
+        help="Shards and other files that stay as they are: copy them (sharing blocks where the "
+        "filesystem can), insist on sharing blocks, or hard-link them.",
+    ),
+]
+
+
+def choose_target(
+    checkpoint: Path, output: Path | None, *, in_place: bool, dry_run: bool, kept_files: KeptFiles, no_sync: bool
+) -> Target | None:
+    """Says where a command writes; None when it only shows what it would do.
+
+    Raises:
+        UsageError: Both `--output` and `--in-place` were given.
+    """
+    if output is not None and in_place:
+        raise UsageError("--output and --in-place exclude each other", "Give one of them.")
+    if dry_run or (output is None and not in_place):
+        return None
+    path = checkpoint if output is None else output
+    return Target(path, in_place=in_place, kept_files=kept_files.value, sync=not no_sync)
+
+
+def read_text(path: Path) -> str:
+    """Reads a small text file that the user named.
+
+    Raises:
+        PlanFileError: It cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise PlanFileError(f"`{path}` cannot be read: {reason}", "`tiecli find --plan FILE` writes one.") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a small text file that the user named, replacing nothing.
+
+    Raises:
+        TargetExistsError: Something is there already.
+        WriteFailedError: The system refused.
+    """
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise TargetExistsError(f"`{path}` exists already", "Name another file, or remove it.") from error
+    except OSError as error:
+        raise WriteFailedError(f"`{path}` cannot be written: {error.strerror}", "Name another file.") from error

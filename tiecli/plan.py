@@ -1,0 +1,195 @@
+"""Planning: what would happen to each leaf, from specs alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tiecli.errors import (
+    LeafNotFoundError,
+    NothingToUntieError,
+    TieConflictError,
+    TransformMismatchError,
+    UsageError,
+)
+from tiecli.keypaths import KeyPath
+from tiecli.leaves import LeafSpec
+from tiecli.patterns import pair_leaves, select_leaves
+from tiecli.ties import Tie, TieSet
+from tiecli.transforms import SAME, Transform, permutations_that_fit
+
+Side = Literal["src", "dst"]
+
+
+@dataclass(frozen=True, slots=True)
+class TieRequest:
+    """One tie as a person asks for it: `dst := transform(src)`.
+
+    Attributes:
+        src: Pattern of the canonical leaf; `(a, b)` for `concat` and `stack`.
+        dst: Pattern of the alias.
+        transform: None means `same`, and that nobody vouches for it: a pair that also
+            fits another transform is then refused.
+    """
+
+    src: str
+    dst: str
+    transform: Transform | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTie:
+    """One tie with the specs it was checked against.
+
+    Attributes:
+        tie: Which leaf follows from which, rooted at stored leaves.
+        alias_spec: Shape and dtype of the alias.
+        canonical_specs: Shapes and dtypes of the canonical leaves.
+        stated: Whether the person named the transform.
+    """
+
+    tie: Tie
+    alias_spec: LeafSpec
+    canonical_specs: tuple[LeafSpec, ...]
+    stated: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What would happen to each leaf; every stored leaf is kept, dropped or replaced.
+
+    Attributes:
+        ties: All ties of the new checkpoint, the old ones included, rooted anew.
+        added: The new ones, whose aliases are dropped.
+        restored: Ties that end, whose aliases are stored again.
+        kept: Leaves whose stored bytes move unchanged.
+        bytes_before: Leaf bytes stored now.
+        bytes_after: Leaf bytes stored then.
+    """
+
+    ties: TieSet
+    added: tuple[PlannedTie, ...]
+    restored: tuple[PlannedTie, ...]
+    kept: tuple[KeyPath, ...]
+    bytes_before: int
+    bytes_after: int
+
+
+def plan_tie(specs: Mapping[KeyPath, LeafSpec], existing: TieSet, requests: Sequence[TieRequest]) -> Plan:
+    """Plans which leaves become aliases.
+
+    Args:
+        specs: Every stored leaf.
+        existing: The ties that the checkpoint has already.
+        requests: The ties to add; patterns are expanded here.
+
+    Raises:
+        LeafNotFoundError: A pattern matches no stored leaf.
+        PairingError: The two sides of a request do not pair up.
+        TieConflictError: The ties contradict each other or the existing ones.
+        TransformMismatchError: A transform does not give the alias's shape and dtype.
+    """
+    if not requests:
+        raise UsageError("no tie was asked for", "Name one with --src and --dst, or try `tiecli find`.")
+    stated: dict[KeyPath, bool] = {}
+    new_ties: list[Tie] = []
+    for request in requests:
+        for sources, alias in _pair(request, specs, existing):
+            new_ties.append(Tie(alias, sources, request.transform or SAME))
+            stated[alias] = request.transform is not None
+    ties = TieSet((*existing, *new_ties))
+    added = tuple(
+        _check_specs(tie, specs[tie.alias], specs, stated[tie.alias]) for tie in ties if tie.alias in stated
+    )
+    dropped = {planned.tie.alias for planned in added}
+    kept = tuple(path for path in specs if path not in dropped)
+    before = sum(spec.nbytes for spec in specs.values())
+    return Plan(ties, added, (), kept, before, before - sum(planned.alias_spec.nbytes for planned in added))
+
+
+def plan_untie(specs: Mapping[KeyPath, LeafSpec], existing: TieSet, select: str | None = None) -> Plan:
+    """Plans which aliases are stored again.
+
+    Args:
+        specs: Every stored leaf.
+        existing: The ties that the checkpoint has or declares; those whose alias is stored
+            already are left alone.
+        select: Pattern of the aliases to restore; None for all.
+
+    Raises:
+        NothingToUntieError: The checkpoint has no tie.
+        LeafNotFoundError: The pattern matches no alias.
+    """
+    open_ties = [tie for tie in existing if tie.alias not in specs]
+    if not open_ties:
+        raise NothingToUntieError(
+            "this checkpoint has no tie to undo: no manifest, no tie in its metadata, none that its config declares",
+            "`tiecli inspect` lists the ties of a checkpoint.",
+        )
+    chosen = {tie.alias for tie in open_ties}
+    if select is not None:
+        chosen = set(select_leaves(select, [tie.alias for tie in open_ties]))
+    restored = []
+    for tie in open_ties:
+        if tie.alias in chosen:
+            sources = tuple(specs[path] for path in tie.canonicals)
+            restored.append(PlannedTie(tie, tie.transform.spec(sources), sources))
+    before = sum(spec.nbytes for spec in specs.values())
+    remaining = TieSet(tuple(tie for tie in existing if tie.alias not in chosen and tie.alias not in specs))
+    after = before + sum(planned.alias_spec.nbytes for planned in restored)
+    return Plan(remaining, (), tuple(restored), tuple(specs), before, after)
+
+
+def _pair(
+    request: TieRequest, specs: Mapping[KeyPath, LeafSpec], existing: TieSet
+) -> tuple[tuple[tuple[KeyPath, ...], KeyPath], ...]:
+    aliases = existing.by_alias
+    pairs = pair_leaves(request.src, request.dst, [*specs, *(path for path in aliases if path not in specs)])
+    for sources, alias in pairs:
+        if alias in aliases:
+            raise TieConflictError(
+                f"`{alias.spelling}` is tied already: {aliases[alias]}",
+                f"`tiecli untie --dst {alias.spelling}` first, to tie it to something else.",
+            )
+        for path in (*sources, alias):
+            if path not in specs and path not in aliases:
+                raise LeafNotFoundError(f"`{path.spelling}` is not stored", "`tiecli inspect` lists the leaves.")
+    return pairs
+
+
+def _check_specs(
+    tie: Tie, alias_spec: LeafSpec, specs: Mapping[KeyPath, LeafSpec], stated: bool
+) -> PlannedTie:
+    sources = tuple(specs[path] for path in tie.canonicals)
+    try:
+        found = tie.transform.spec(sources)
+    except TransformMismatchError as error:
+        raise TransformMismatchError(
+            f"`{tie.alias.spelling}` = {tie.canonical} | {tie.transform}: {error.message}", *error.hints
+        ) from error
+    if found != alias_spec:
+        raise TransformMismatchError(
+            f"`{tie.canonical}` under `{tie.transform}` is {found}, but `{tie.alias.spelling}` is {alias_spec}",
+            _suggest_transform(sources, alias_spec),
+        )
+    return PlannedTie(tie, alias_spec, sources, stated)
+
+
+def _suggest_transform(sources: tuple[LeafSpec, ...], alias: LeafSpec) -> str:
+    """Words the hint for a pair whose specs differ."""
+    source = sources[0]
+    if len(sources) == 1 and len(source.shape) == len(alias.shape):
+        steps = [str(fit) for fit in _fitting_permutations(source, alias)[:1] if not fit.is_same]
+        if steps or source.shape == alias.shape:
+            if source.dtype != alias.dtype:
+                steps.append(f"cast({alias.dtype.name.lower()})")
+            if steps:
+                return f"Their shapes fit under --transform '{' | '.join(steps)}'."
+        if source.shape[1:] == alias.shape[1:] and source.shape[0] > alias.shape[0]:
+            return f"Their shapes fit under --transform '[:{alias.shape[0]}]'."
+    return "`tiecli find` looks for a transform that fits; docs/transforms.md lists them all."
+
+
+def _fitting_permutations(source: LeafSpec, alias: LeafSpec) -> tuple[Transform, ...]:
+    return permutations_that_fit(source, LeafSpec(alias.shape, source.dtype))

@@ -1,0 +1,118 @@
+"""Rendering what `find` found, with the command that would act on each hit."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from pathlib import Path
+
+from tiecli.compare import describe_drift
+from tiecli.detect import FindReport, Hit
+from tiecli.plan import TieRequest
+from tiecli.render.lines import Line, Span, align_columns, count_of, format_bytes, line
+
+SCHEMA = "tiecli.find/1"
+MOST_COMMANDS = 10
+_STYLES = {"drifted": "bad", "ambiguous": "warning"}
+
+
+def find_to_text(report: FindReport, checkpoint: Path) -> list[Line]:
+    """Shows the answer in one line, one line a hit, and the commands to type next."""
+    lines = [line((_answer(report), "title"))]
+    if not report.hits:
+        return lines
+    rows: list[list[str | Span]] = [
+        [
+            (hit.kind, _STYLES.get(hit.kind, "good")),
+            hit.alias.spelling,
+            f"{'≈' if hit.kind == 'drifted' else '='} {_right_side(hit)}",
+            str(hit.spec),
+            (_remark(hit), "dim"),
+        ]
+        for hit in report.hits
+    ]
+    commands = [line((_command(hit, checkpoint), "command")) for hit in report.hits[:MOST_COMMANDS]]
+    if len(report.hits) > MOST_COMMANDS:
+        rest = shlex.join(["tiecli", "find", str(checkpoint), "--plan", "ties.json"])
+        commands.append(line((rest, "command"), f"   # all {len(report.hits):,}, for `tie --plan`"))
+    return [*lines, line(), *align_columns(rows), line(), *commands]
+
+
+def find_to_json(report: FindReport, checkpoint: Path) -> dict[str, object]:
+    """Gives the hits as data; see docs/schemas/find.schema.json."""
+    return {
+        "schema": SCHEMA,
+        "checkpoint": str(checkpoint),
+        "hits": [_hit_to_json(hit, checkpoint) for hit in report.hits],
+        "totals": {
+            "leaves": report.leaves,
+            "leaves_read_whole": report.leaves_read_whole,
+            "bytes_read": report.bytes_read,
+            "constant_leaves": report.constant_leaves,
+        },
+    }
+
+
+def list_requests(report: FindReport) -> list[TieRequest]:
+    """Lists the ties that can be made as they stand: every hit but drifted and ambiguous ones."""
+    return [
+        TieRequest(hit.canonical.spelling, hit.alias.spelling, hit.transform)
+        for hit in report.hits
+        if hit.kind not in ("drifted", "ambiguous")
+    ]
+
+
+def _answer(report: FindReport) -> str:
+    counts = Counter(hit.kind for hit in report.hits)
+    ties = sum(count for kind, count in counts.items() if kind not in ("drifted", "ambiguous"))
+    parts = [count_of(ties, "tie") if ties else "no tie"]
+    parts += [f"{counts[kind]} {kind}" for kind in ("drifted", "ambiguous") if counts[kind]]
+    read = f"{report.leaves_read_whole:,} of {count_of(report.leaves, 'leaf', 'leaves')} read whole"
+    constant = f"; {count_of(report.constant_leaves, 'constant leaf', 'constant leaves')} left out"
+    return f"{', '.join(parts)}; {read}{constant if report.constant_leaves else ''}"
+
+
+def _right_side(hit: Hit) -> str:
+    if hit.kind == "ambiguous":
+        return f"{hit.canonical.spelling} | {', '.join(map(str, hit.fits))}"
+    return hit.canonical.spelling if hit.transform.is_same else f"{hit.canonical.spelling} | {hit.transform}"
+
+
+def _remark(hit: Hit) -> str:
+    if hit.kind == "drifted" and hit.comparison is not None:
+        return describe_drift(hit.comparison)
+    return f"saves {format_bytes(hit.nbytes)}"
+
+
+def _command(hit: Hit, checkpoint: Path) -> str:
+    words = ["tiecli", "tie", str(checkpoint), "--src", hit.canonical.spelling, "--dst", hit.alias.spelling]
+    if not hit.transform.is_same or hit.kind == "ambiguous":
+        words += ["--transform", str(hit.transform)]
+    if hit.kind == "drifted":
+        words += ["--keep", "src"]
+    name = checkpoint.name.removesuffix(".safetensors") or "checkpoint"
+    suffix = ".safetensors" if checkpoint.suffix == ".safetensors" else ""
+    return shlex.join([*words, "-o", f"{name}-tied{suffix}"])
+
+
+def _hit_to_json(hit: Hit, checkpoint: Path) -> dict[str, object]:
+    compared = hit.comparison
+    return {
+        "src": hit.canonical.spelling,
+        "dst": hit.alias.spelling,
+        "transform": str(hit.transform),
+        "kind": hit.kind,
+        "nbytes": hit.nbytes,
+        "shape": list(hit.spec.shape),
+        "dtype": hit.spec.dtype.name,
+        "fits": [str(fit) for fit in hit.fits],
+        "drift": None
+        if compared is None
+        else {
+            "differing": compared.differing,
+            "size": compared.size,
+            "max_abs": compared.max_abs,
+            "max_ulp": compared.max_ulp,
+        },
+        "command": _command(hit, checkpoint),
+    }

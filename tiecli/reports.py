@@ -1,0 +1,67 @@
+"""Reports: what `tie` and `untie` did, or would do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tiecli.compare import Comparison
+from tiecli.leaves import LeafSpec
+from tiecli.transforms import Transform
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedTie:
+    """One tie that was made or undone.
+
+    Attributes:
+        alias: On-disk name of the leaf that follows.
+        canonical: On-disk name of the leaf it follows from.
+        transform: How.
+        spec: Shape and dtype of the alias.
+        also_fits: Other transforms that the same bytes fit.
+        drift: How far the pair had drifted apart, where `keep` let it pass.
+        same_as_tied: For an untie: whether the canonical leaf is still what it was when
+            the tie was made; None when nothing was recorded.
+    """
+
+    alias: str
+    canonical: str
+    transform: Transform
+    spec: LeafSpec
+    also_fits: tuple[Transform, ...] = ()
+    drift: Comparison | None = None
+    same_as_tied: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyReport:
+    """What `tie` or `untie` did, or (with `output` None) would do.
+
+    Attributes:
+        verb: Which of the two.
+        checkpoint: The source.
+        ties: The ties that were made or undone.
+        leaves_kept: Leaves whose stored bytes moved unchanged.
+        bytes_kept: Their size.
+        bytes_before: Leaf bytes stored in the source.
+        bytes_after: Leaf bytes stored in the result.
+        output: The file or directory written; None for a dry run.
+        config: One line: what became of `config.json`, and why; empty without one.
+        restored: For an untie of everything: whether header, index and config are the
+            original's, byte for byte; None when there is no record of them.
+        notices: What else a person must know.
+    """
+
+    verb: Literal["tie", "untie"]
+    checkpoint: Path
+    ties: tuple[ReportedTie, ...]
+    leaves_kept: int
+    bytes_kept: int
+    bytes_before: int
+    bytes_after: int
+    output: Path | None = None
+    config: str = ""
+    restored: bool | None = None
+    notices: tuple[str, ...] = ()

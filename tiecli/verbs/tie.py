@@ -1,0 +1,112 @@
+"""Tying: one canonical leaf and a manifest in place of several equal leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+from tiecli.apply import ProvenTie, apply_plan, prove_ties
+from tiecli.architectures import ConfigChange, plan_config_change
+from tiecli.checkpoints import carries_texts, open_reader
+from tiecli.checkpoints.protocol import CheckpointReader, Progress, Target, ignore_progress
+from tiecli.plan import Plan, Side, TieRequest, plan_tie
+from tiecli.reports import ApplyReport, ReportedTie
+from tiecli.ties import TieSet
+
+CONFIG = "config.json"
+Tracker = Callable[[str, int], AbstractContextManager[Progress]]
+"""Opens a progress display for a task of so many bytes."""
+
+
+def track_nothing(_: str, __: int) -> AbstractContextManager[Progress]:
+    """Shows no progress."""
+    return nullcontext(ignore_progress)
+
+
+def tie(
+    checkpoint: str | Path,
+    requests: Sequence[TieRequest],
+    target: Target | None = None,
+    *,
+    keep: Side | None = None,
+    track: Tracker = track_nothing,
+) -> ApplyReport:
+    """Ties leaves of a checkpoint: proves each tie bit for bit, then writes without the aliases.
+
+    Args:
+        checkpoint: A safetensors file, a Hugging Face directory, or any file of one.
+        requests: What to tie to what; patterns may stand for many leaves.
+        target: Where the result goes; None proves and reports only.
+        keep: Which side's values survive where a pair has drifted apart; None refuses.
+        track: Shows progress.
+
+    Raises:
+        UsageError: A request names no leaf, does not pair up, or contradicts another.
+        ProofError: The bytes are not what a request says, or fit several transforms.
+        CheckpointError: The source cannot be trusted or read.
+        TargetError: The target cannot be written; nothing was published.
+    """
+    with open_reader(Path(checkpoint)) as reader:
+        specs = reader.specs()
+        manifest = reader.manifest()
+        plan = plan_tie(specs, manifest.ties if manifest else TieSet(()), requests)
+        to_prove = sum(planned.alias_spec.nbytes for planned in plan.added)
+        with track("comparing", to_prove) as progress:
+            proven = prove_ties(reader, plan, keep=keep, progress=progress)
+        change = _change_config(reader, plan, target)
+        report = _report(reader, plan, proven, change)
+        if target is None:
+            return report
+        texts = {CONFIG: change.text} if change.text is not None else {}
+        with track("writing", plan.bytes_after) as progress:
+            commit = apply_plan(reader, plan, proven, target, texts=texts, keep=keep, progress=progress)
+        return replace(report, output=commit.target, notices=(*report.notices, *commit.notices))
+
+
+def _change_config(reader: CheckpointReader, plan: Plan, target: Target | None) -> ConfigChange:
+    """Decides what becomes of `config.json`."""
+    text = reader.text(CONFIG)
+    if text is None:
+        return ConfigChange(None, "")
+    pairs = [
+        (planned.tie.alias.spelling, planned.tie.canonical) for planned in plan.added if planned.tie.transform.is_same
+    ]
+    change = plan_config_change(text, tied=pairs)
+    if change.text is not None and target is not None and not carries_texts(reader, target):
+        return ConfigChange(None, f"not part of a single-file output; with it, {change.reason}")
+    return change
+
+
+def _report(
+    reader: CheckpointReader, plan: Plan, proven: Sequence[ProvenTie], change: ConfigChange
+) -> ApplyReport:
+    specs = reader.specs()
+    ties = tuple(
+        ReportedTie(
+            tie.record.tie.alias.spelling,
+            tie.record.tie.canonical,
+            tie.record.tie.transform,
+            tie.record.alias_spec,
+            tie.also_fits,
+            tie.drift,
+        )
+        for tie in proven
+    )
+    strange = [tie.alias for tie in ties if not tie.transform.is_same]
+    notices = []
+    if strange:
+        names = ", ".join(f"`{name}`" for name in strange)
+        notices.append(f"stock loaders will report {names} missing until `tiecli untie`: they know no transforms")
+    return ApplyReport(
+        verb="tie",
+        checkpoint=reader.root,
+        ties=ties,
+        leaves_kept=len(plan.kept),
+        bytes_kept=sum(specs[path].nbytes for path in plan.kept),
+        bytes_before=plan.bytes_before,
+        bytes_after=plan.bytes_after,
+        config=change.reason,
+        notices=tuple(notices),
+    )
