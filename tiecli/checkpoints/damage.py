@@ -71,7 +71,7 @@ def read_json(raw: bytes, file: str) -> dict[str, Any]:
             "Load it with the program that wrote it, and save it again.",
         )
     if not _is_metadata(root.get("__metadata__"), file):
-        del root["__metadata__"]
+        root.pop("__metadata__", None)
     for name, info in root.items():
         # An object with the three fields and nothing else is by far the most common.
         if name != "__metadata__" and not (type(info) is dict and info.keys() == _FIELD_SET):
