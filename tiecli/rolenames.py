@@ -100,7 +100,7 @@ def named_like_ties(stored: Iterable[str]) -> tuple[tuple[str, str], ...]:
     """Pairs up stored leaves that models usually tie, as `(canonical, alias)`, by name alone.
 
     A head is paired with the embedding that shares most of its path; where several do, with
-    the shared one, or the decoder's, and with none if that does not decide.
+    the shared one, the one nearest the root, or the decoder's, and with none if that does not decide.
 
     Example:
         >>> named_like_ties(["lm_head.weight", "model.embed_tokens.weight", "model.norm.weight"])
@@ -133,8 +133,11 @@ def _nearest(name: str, candidates: list[str]) -> str | None:
     reach = {candidate: _common(_parts(name), _parts(candidate)) for candidate in candidates}
     best = [candidate for candidate in candidates if reach[candidate] == max(reach.values())]
     shared = [candidate for candidate in best if find_role(candidate) == "shared"]
+    best = shared or best
+    shortest = min((len(_parts(candidate)) for candidate in best), default=0)
+    best = [candidate for candidate in best if len(_parts(candidate)) == shortest]
     decoders = [candidate for candidate in best if "decoder" in _parts(candidate)]
-    best = best if len(best) == 1 else shared or decoders
+    best = best if len(best) == 1 else decoders
     return best[0] if len(best) == 1 else None
 
 
