@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tiecli.checkpoints.protocol import CheckpointReader
+    from tiecli.checkpoints.protocol import CheckpointReader, CheckpointWriter, Target
 
 
 def open_reader(path: str | os.PathLike[str]) -> CheckpointReader:
@@ -23,3 +23,30 @@ def open_reader(path: str | os.PathLike[str]) -> CheckpointReader:
     from tiecli.checkpoints.safetensors import SafetensorsReader
 
     return SafetensorsReader(locate(Path(path)))
+
+
+def open_writer(reader: CheckpointReader, target: Target) -> CheckpointWriter:
+    """Starts a new checkpoint made from an open one, in the same format and layout.
+
+    A file becomes a file, a directory a directory. Nothing is visible before `commit`.
+
+    Raises:
+        TargetExistsError: Something is at the target.
+        TargetIsSourceError: The target is the source, or inside it.
+        InPlaceError: The source cannot be replaced where it is.
+        WriteFailedError: The system refuses to look at the target.
+    """
+    from tiecli.checkpoints.safetensors import SafetensorsReader
+    from tiecli.checkpoints.writer import SafetensorsWriter
+
+    if not isinstance(reader, SafetensorsReader):
+        raise TypeError(f"no writer for {type(reader).__name__}")
+    return SafetensorsWriter(reader, target)
+
+
+def carries_texts(reader: CheckpointReader) -> bool:
+    """Whether text files such as `config.json` are part of the checkpoint, and so can be changed.
+
+    They are when a directory is the checkpoint; one given as a single file goes alone.
+    """
+    return reader.root.is_dir()

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from tiecli.checkpoints.shardindex import SUFFIX, ShardIndex, parse_index
+from tiecli.checkpoints.shardindex import SUFFIX, ShardIndex, find_emptied, parse_index
 from tiecli.checkpoints.storedfile import read_text_file, unreadable
 from tiecli.errors import CheckpointError, CheckpointNotFoundError
 
@@ -154,4 +154,5 @@ def _from_index(directory: Path, name: str) -> Location:
     if raw is None:
         raise CheckpointNotFoundError(f"`{directory / name}` is gone", "Run the command again.")
     index = parse_index(raw, name)
-    return Location(directory, directory, index.shards, index)
+    emptied = tuple(shard for shard in find_emptied(index) if (directory / shard).is_file())
+    return Location(directory, directory, index.shards + emptied, index)

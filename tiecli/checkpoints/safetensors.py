@@ -210,9 +210,9 @@ class SafetensorsReader:
 def _open_shard(location: Location, shard: str) -> StoredFile:
     path = location.directory / shard
     if location.index is None:
-        return open_stored(path, str(path))
+        return open_stored(path, shard, str(path))
     try:
-        return open_stored(path, shard)
+        return open_stored(path, shard, shard)
     except CheckpointNotFoundError as error:
         if path.exists():
             raise

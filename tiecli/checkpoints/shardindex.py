@@ -139,6 +139,22 @@ def check_agreement(index: ShardIndex, holdings: Sequence[tuple[str, Mapping[str
     )
 
 
+def find_emptied(index: ShardIndex) -> tuple[str, ...]:
+    """Finds shards that tying left without any leaf, and which untying fills again.
+
+    No leaf maps to them, so only the manifest knows their names.
+    """
+    try:
+        originals = json.loads(index.metadata.get(KEY, "{}"))["originals"]
+        names = [name for name in originals if originals[name]["part"] == "header" and name not in index.shards]
+        for name in names:
+            _check_inside(name, index.name)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        # Whoever asks for the manifest learns what is wrong with it.
+        return ()
+    return tuple(names)
+
+
 def without_manifest(document: Mapping[str, Any]) -> dict[str, Any]:
     """Copies an index without tiecli's own entry."""
     metadata = document.get("metadata")

@@ -29,7 +29,8 @@ class StoredFile:
     A memory map would be as fast, but reading one whose file was cut short kills the process.
 
     Attributes:
-        name: The file as errors and the index call it.
+        name: The file's name inside the checkpoint.
+        label: What errors call it.
         path: Where it was found, links not followed.
         descriptor: Open for reading, until `close`.
         header: What it holds.
@@ -37,6 +38,7 @@ class StoredFile:
     """
 
     name: str
+    label: str
     path: Path
     descriptor: int
     header: Header
@@ -54,9 +56,9 @@ class StoredFile:
             try:
                 count = os.preadv(self.descriptor, [buffer[done:]], offset + done)
             except OSError as error:
-                raise unreadable(self.name, error) from error
+                raise unreadable(self.label, error) from error
             if count == 0:
-                raise _changed(self.name, f"it ends at byte {offset + done:,} now")
+                raise _changed(self.label, f"it ends at byte {offset + done:,} now")
             done += count
 
     def check_unchanged(self) -> None:
@@ -67,9 +69,9 @@ class StoredFile:
         """
         now = os.fstat(self.descriptor)
         if now.st_size != self.status.st_size:
-            raise _changed(self.name, f"it had {self.status.st_size:,} bytes and has {now.st_size:,}")
+            raise _changed(self.label, f"it had {self.status.st_size:,} bytes and has {now.st_size:,}")
         if now.st_mtime_ns != self.status.st_mtime_ns:
-            raise _changed(self.name, "it was modified")
+            raise _changed(self.label, "it was modified")
 
     def close(self) -> None:
         """Closes the descriptor."""
@@ -139,8 +141,13 @@ def read_text_file(path: Path, name: str) -> bytes | None:
             raise unreadable(name, error) from error
 
 
-def open_stored(path: Path, name: str) -> StoredFile:
+def open_stored(path: Path, name: str, label: str) -> StoredFile:
     """Opens a safetensors file and parses its header.
+
+    Args:
+        path: Where it is.
+        name: Its name inside the checkpoint.
+        label: What errors call it.
 
     Raises:
         CheckpointNotFoundError: Nothing is there, or something else than safetensors.
@@ -150,17 +157,17 @@ def open_stored(path: Path, name: str) -> StoredFile:
         TruncatedFileError: Bytes are missing.
         UncoveredBytesError: Bytes belong to no leaf.
     """
-    descriptor, status = open_regular(path, name)
+    descriptor, status = open_regular(path, label)
     try:
-        raw = _read_header(descriptor, status.st_size, name)
-        header = parse_header(raw, name, status.st_size - 8 - len(raw))
+        raw = _read_header(descriptor, status.st_size, label)
+        header = parse_header(raw, label, status.st_size - 8 - len(raw))
     except OSError as error:
         os.close(descriptor)
-        raise unreadable(name, error) from error
+        raise unreadable(label, error) from error
     except BaseException:
         os.close(descriptor)
         raise
-    return StoredFile(name, path, descriptor, header, status)
+    return StoredFile(name, label, path, descriptor, header, status)
 
 
 def _read_header(descriptor: int, size: int, name: str) -> bytes:
