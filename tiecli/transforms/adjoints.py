@@ -57,6 +57,7 @@ def adjoint(transform: Transform, cotangent: Any, sources: Sequence[LeafSpec], x
             integers.
     """
     specs = stage_specs(transform.steps, sources)
+    cotangent = xp.asarray(cotangent)
     if tuple(cotangent.shape) != specs[-1].shape:
         raise TransformMismatchError(
             f"a cotangent of shape {tuple(cotangent.shape)} does not fit the result, {specs[-1]}"

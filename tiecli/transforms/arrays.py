@@ -65,6 +65,7 @@ def forward(transform: Transform, arrays: Sequence[Any], xp: ModuleType = np) ->
     """
     if transform.is_same and len(arrays) == 1:
         return arrays[0]
+    arrays = [xp.asarray(array) for array in arrays]
     specs = stage_specs(transform.steps, [array_spec(array) for array in arrays])
     for step, spec in zip(transform.steps, specs, strict=False):
         arrays = [apply_step(step, arrays, spec, xp)]

@@ -47,7 +47,7 @@ Box = tuple[tuple[int, int], ...]
 _SPREAD = 4
 """How many times more elements than the box a step may have read before the box is halved."""
 
-_SMALL = 65_536
+SMALL_BLOCK = 65_536
 """So many elements are read at once, whatever the box."""
 
 
@@ -79,7 +79,7 @@ def evaluate_block(transform: Transform, sources: Sequence[BlockSource], box: Bo
     specs = [source.spec for source in sources]
     steps = _split_patterns(transform.steps, stage_specs(transform.steps, specs))
     stages = stage_specs(steps, specs)
-    return _Evaluation(steps, stages, tuple(sources), max(_SPREAD * _size(box), _SMALL)).evaluate(len(steps), box)
+    return _Evaluation(steps, stages, tuple(sources), max(_SPREAD * _size(box), SMALL_BLOCK)).evaluate(len(steps), box)
 
 
 def _split_patterns(steps: tuple[Step, ...], stages: tuple[LeafSpec, ...]) -> tuple[Step, ...]:

@@ -1,19 +1,22 @@
-"""Transforms: pipes of steps, each of which says what it gives, what it loses, how it is undone."""
+"""Transforms: pipes of steps, each of which says what it gives, what it loses, how it is undone.
+
+The steps and their rules are imported when a transform has steps: most checkpoints only have
+`same` ties, and need none of it to start.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
+from typing import TYPE_CHECKING
 
 from tiecli.errors import TransformMismatchError, TransformSyntaxError
 from tiecli.leaves import LeafSpec
-from tiecli.transforms.canonical import canonical_steps
-from tiecli.transforms.exactness import Exactness, step_exactness, worst
-from tiecli.transforms.grammar import format_steps, parse_steps
-from tiecli.transforms.inverses import inverse_steps
-from tiecli.transforms.shapes import stage_specs
-from tiecli.transforms.steps import MAX_STEPS, Cast, Concat, Conjugate, Negate, Permute, Scale, Stack, Step
+
+if TYPE_CHECKING:
+    from tiecli.transforms.exactness import Exactness
+    from tiecli.transforms.steps import Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,11 @@ class Transform:
     steps: tuple[Step, ...]
 
     def __post_init__(self) -> None:
+        if not self.steps:
+            return
+        from tiecli.transforms.canonical import canonical_steps
+        from tiecli.transforms.steps import MAX_STEPS, Concat, Stack
+
         steps = canonical_steps(self.steps)
         if len(steps) > MAX_STEPS:
             raise TransformSyntaxError(f"a transform of {len(steps)} steps is too long, expected at most {MAX_STEPS}")
@@ -50,9 +58,17 @@ class Transform:
         Raises:
             TransformSyntaxError: It is no transform; says where and what was expected.
         """
+        if text == "same":
+            return cls(())
+        from tiecli.transforms.grammar import parse_steps
+
         return cls(parse_steps(text))
 
     def __str__(self) -> str:
+        if not self.steps:
+            return "same"
+        from tiecli.transforms.grammar import format_steps
+
         return format_steps(self.steps)
 
     @property
@@ -63,11 +79,19 @@ class Transform:
     @property
     def takes_many(self) -> bool:
         """Whether it joins several sources."""
-        return bool(self.steps) and isinstance(self.steps[0], Concat | Stack)
+        if not self.steps:
+            return False
+        from tiecli.transforms.steps import Concat, Stack
+
+        return isinstance(self.steps[0], Concat | Stack)
 
     @property
     def is_structural(self) -> bool:
         """Whether it only moves, drops, repeats or zero-fills elements, without arithmetic."""
+        if not self.steps:
+            return True
+        from tiecli.transforms.steps import Cast, Conjugate, Negate, Scale
+
         return not any(isinstance(step, Scale | Negate | Cast | Conjugate) for step in self.steps)
 
     def spec(self, sources: Sequence[LeafSpec]) -> LeafSpec:
@@ -80,6 +104,10 @@ class Transform:
             TransformMismatchError: A step does not fit; names the step, what it found and
                 what it expected.
         """
+        if not self.steps and len(sources) == 1:
+            return sources[0]
+        from tiecli.transforms.shapes import stage_specs
+
         return stage_specs(self.steps, sources)[-1]
 
     def exactness(self, sources: Sequence[LeafSpec]) -> Exactness:
@@ -88,6 +116,9 @@ class Transform:
         Raises:
             TransformMismatchError: A step does not fit.
         """
+        from tiecli.transforms.exactness import Exactness, step_exactness, worst
+        from tiecli.transforms.shapes import stage_specs
+
         specs = stage_specs(self.steps, sources)
         first = [Exactness.BIJECTION] if self.takes_many else []
         singles = list(zip(self.steps, specs, specs[1:], strict=False))[len(first) :]
@@ -102,6 +133,9 @@ class Transform:
         Raises:
             TransformMismatchError: A step does not fit.
         """
+        from tiecli.transforms.inverses import inverse_steps
+        from tiecli.transforms.shapes import stage_specs
+
         specs = stage_specs(self.steps, sources)
         steps: list[Step] = []
         for step, spec in reversed(list(zip(self.steps, specs, strict=False))):
@@ -113,7 +147,6 @@ class Transform:
 
 
 SAME = Transform(())
-TRANSPOSE = Transform((Permute((1, 0)),))
 
 
 def compose(first: Transform, then: Transform) -> Transform:
@@ -124,7 +157,8 @@ def compose(first: Transform, then: Transform) -> Transform:
         TransformSyntaxError: The pipe becomes too long.
 
     Example:
-        >>> compose(TRANSPOSE, TRANSPOSE) == SAME
+        >>> transpose = Transform.parse("transpose")
+        >>> compose(transpose, transpose) == SAME
         True
     """
     if then.takes_many and not first.is_same:
@@ -155,6 +189,8 @@ def permutations_that_fit(source: LeafSpec, alias: LeafSpec) -> tuple[Transform,
         return ()
     if rank > 4 or source.dtype.kind == "packed":
         return (SAME,) if source.shape == alias.shape else ()
+    from tiecli.transforms.steps import Permute
+
     found: dict[tuple[int, ...], Transform] = {}
     for axes in permutations(range(rank)):
         if tuple(source.shape[axis] for axis in axes) == alias.shape:
