@@ -8,17 +8,15 @@ from collections.abc import Iterator, Mapping
 
 from tiecli.checkpoints.protocol import CheckpointReader, Progress, ignore_progress
 from tiecli.compare import Comparison, compare_leaf
-from tiecli.declared import list_ties
+from tiecli.declared import CONFIG, list_open_ties, list_ties
 from tiecli.diffs import Change, DiffEntry, DiffReport
 from tiecli.errors import TransformMismatchError
 from tiecli.keypaths import KeyPath
 from tiecli.renames import match_renamed
-from tiecli.ties import Tie, TieSet
+from tiecli.ties import Tie
 from tiecli.transforms import SAME, Transform
 
 __all__ = ["DiffEntry", "DiffReport", "diff_checkpoints"]
-
-CONFIG = "config.json"
 
 
 def diff_checkpoints(
@@ -54,9 +52,8 @@ class _Side:
     def __init__(self, reader: CheckpointReader) -> None:
         self.reader = reader
         self.specs = reader.specs()
-        self.stated = {known.tie.alias: known.tie for known in list_ties(reader)}
-        aliases = TieSet(tuple(tie for alias, tie in self.stated.items() if alias not in self.specs))
-        self.aliases = aliases.by_alias
+        self.stated = {tie.alias: tie for tie in list_ties(reader)}
+        self.aliases = list_open_ties(reader).by_alias
         self._places: dict[int, tuple[int, int]] = {}
 
     def has(self, path: KeyPath) -> bool:
@@ -64,12 +61,17 @@ class _Side:
 
     def tie(self, path: KeyPath) -> str | None:
         """Spells the tie that is stated for a leaf, whether or not it is stored as well."""
-        tie = self.aliases.get(path) or self.stated.get(path)
-        return None if tie is None else str(tie)
+        if path in self.aliases:
+            return str(self.aliases[path])
+        stated = self.stated.get(path.spelling)
+        if stated is None:
+            return None
+        then = "" if stated.transform == str(SAME) else f" | {stated.transform}"
+        return f"{stated.alias} = {stated.canonical}{then}"
 
     def metadata(self) -> Mapping[str, str]:
         """The free-form metadata, without what only repeats the leaves or the ties."""
-        plain = {(alias.spelling, tie.canonical) for alias, tie in self.stated.items() if tie.transform.is_same}
+        plain = {(tie.alias, tie.canonical) for tie in self.stated.values() if tie.transform == str(SAME)}
         return {
             key: text
             for key, text in self.reader.metadata().items()
