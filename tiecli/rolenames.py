@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
@@ -153,4 +152,4 @@ def _is_decoder_bias(inner: str, outer: str) -> bool:
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    return tuple(re.split(r"[./]", name))
+    return tuple(name.replace("/", ".").split("."))
