@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tiecli.ties import Tie as Tie
     from tiecli.ties import TieSet as TieSet
     from tiecli.transforms import Transform as Transform
-    from tiecli.verbs.diff import DiffReport as DiffReport
+    from tiecli.diffs import DiffReport as DiffReport
     from tiecli.verbs.diff import diff as diff
     from tiecli.verbs.find import find as find
     from tiecli.verbs.inspect import InspectReport as InspectReport
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 # Imported at first use: `tiecli --help` must not load what only `find` needs.
 _HOMES = {
     "ApplyReport": "tiecli.reports",
-    "DiffReport": "tiecli.verbs.diff",
+    "DiffReport": "tiecli.diffs",
     "FindReport": "tiecli.detect",
     "InspectReport": "tiecli.verbs.inspect",
     "KeyPath": "tiecli.keypaths",

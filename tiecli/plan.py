@@ -113,30 +113,28 @@ def plan_untie(specs: Mapping[KeyPath, LeafSpec], existing: TieSet, select: str 
 
     Args:
         specs: Every stored leaf.
-        existing: The ties that the checkpoint has or declares; those whose alias is stored
-            already are left alone.
+        existing: The ties that the checkpoint has or declares, whose aliases are not stored.
         select: Pattern of the aliases to restore; None for all.
 
     Raises:
         NothingToUntieError: The checkpoint has no tie.
         LeafNotFoundError: The pattern matches no alias.
     """
-    open_ties = [tie for tie in existing if tie.alias not in specs]
-    if not open_ties:
+    if not existing.ties:
         raise NothingToUntieError(
             "this checkpoint has no tie to undo: no manifest, no tie in its metadata, none that its config declares",
             "`tiecli inspect` lists the ties of a checkpoint.",
         )
-    chosen = {tie.alias for tie in open_ties}
+    chosen = {tie.alias for tie in existing}
     if select is not None:
-        chosen = set(select_leaves(select, [tie.alias for tie in open_ties]))
+        chosen = set(select_leaves(select, [tie.alias for tie in existing]))
     restored = []
-    for tie in open_ties:
+    for tie in existing:
         if tie.alias in chosen:
             sources = tuple(specs[path] for path in tie.canonicals)
             restored.append(PlannedTie(tie, tie.transform.spec(sources), sources))
     before = sum(spec.nbytes for spec in specs.values())
-    remaining = TieSet(tuple(tie for tie in existing if tie.alias not in chosen and tie.alias not in specs))
+    remaining = TieSet(tuple(tie for tie in existing if tie.alias not in chosen))
     after = before + sum(planned.alias_spec.nbytes for planned in restored)
     return Plan(remaining, (), tuple(restored), tuple(specs), before, after)
 

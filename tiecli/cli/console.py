@@ -38,6 +38,7 @@ def show_lines(lines: Iterable[Line]) -> None:
 
 def show_notice(*spans: Line) -> None:
     """Writes lines to stderr: what was done, what was not, what to do next."""
+    sys.stdout.flush()
     _write(spans, sys.stderr)
 
 

@@ -23,7 +23,7 @@ def apply_to_notices(report: ApplyReport) -> list[Line]:
     """Words what a person must know besides: config, warnings, where it was written."""
     lines: list[Line] = []
     if report.config:
-        lines.append(line(("config.json:", "label"), f" {report.config}"))
+        lines.append(line(("note:", "label"), f" {report.config}"))
     for tie in report.ties:
         if tie.also_fits:
             others = ", ".join(map(str, tie.also_fits))

@@ -25,9 +25,9 @@ def find(checkpoint: str | Path, *, track: Tracker = track_nothing) -> FindRepor
     with open_reader(Path(checkpoint)) as reader:
         specs = reader.specs()
         declared = [
-            (known.tie.canonicals[0], known.tie.alias)
-            for known in list_ties(reader)
-            if known.tie.alias in specs and len(known.tie.canonicals) == 1
+            (KeyPath.from_name(tie.canonical), KeyPath.from_name(tie.alias))
+            for tie in list_ties(reader)
+            if KeyPath.from_name(tie.alias) in specs
         ]
         named = [
             (KeyPath.from_name(canonical), KeyPath.from_name(alias))

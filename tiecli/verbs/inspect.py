@@ -92,10 +92,8 @@ def inspect(checkpoint: str | Path, *, select: str | None = None, sort: SortKey 
             chosen = list(select_leaves(select, specs))
         leaves = [InspectedLeaf(path, specs[path], reader.extent(path).file) for path in chosen]
         ties = tuple(
-            InspectedTie(
-                known.tie.alias.spelling, known.tie.canonical, str(known.tie.transform), known.source, known.tie.alias in specs
-            )
-            for known in list_ties(reader)
+            InspectedTie(tie.alias, tie.canonical, tie.transform, tie.source, KeyPath.from_name(tie.alias) in specs)
+            for tie in list_ties(reader)
         )
         return InspectReport(
             root=reader.root,

@@ -11,11 +11,11 @@ from tiecli.apply import ProvenTie, apply_plan, prove_ties
 from tiecli.architectures import ConfigChange, plan_config_change
 from tiecli.checkpoints import carries_texts, open_reader
 from tiecli.checkpoints.protocol import CheckpointReader, Progress, Target, ignore_progress
+from tiecli.declared import CONFIG
 from tiecli.plan import Plan, Side, TieRequest, plan_tie
 from tiecli.reports import ApplyReport, ReportedTie
 from tiecli.ties import TieSet
 
-CONFIG = "config.json"
 Tracker = Callable[[str, int], AbstractContextManager[Progress]]
 """Opens a progress display for a task of so many bytes."""
 
@@ -74,7 +74,7 @@ def _change_config(reader: CheckpointReader, plan: Plan, target: Target | None) 
         (planned.tie.alias.spelling, planned.tie.canonical) for planned in plan.added if planned.tie.transform.is_same
     ]
     change = plan_config_change(text, tied=pairs)
-    if change.text is not None and target is not None and not carries_texts(reader, target):
+    if change.text is not None and target is not None and not carries_texts(reader):
         return ConfigChange(None, f"not part of a single-file output; with it, {change.reason}")
     return change
 
