@@ -81,7 +81,8 @@ def _float_to_integer(array: Array, source: DType, target: DType) -> Array:
 
 
 def _float_to_float(array: Array, source: DType, target: DType) -> Array:
-    values = array
+    # ml_dtypes does not convert between all of its formats; float32 holds the values of each.
+    values = array.astype(np.float32) if source.bits < 32 else array
     if source.bits == 64 and target.numpy_name not in ("float32", "float16"):
         values = _round_to_odd(array)
     result = values.astype(numpy_dtype(target))

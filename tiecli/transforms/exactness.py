@@ -117,6 +117,8 @@ def holds_every_value(target: DType, source: DType) -> bool:
         >>> holds_every_value(DTYPES["F16"], DTYPES["BF16"])
         False
     """
+    if source == target:
+        return True
     if target.kind == "complex":
         return source.kind == "complex" or holds_every_value(_PART, source)
     if source.kind in ("integer", "bool"):
@@ -126,7 +128,7 @@ def holds_every_value(target: DType, source: DType) -> bool:
             return bottom <= low and high <= top
         return target.name in FLOAT_FORMATS and target.name != "F8_E8M0" and _holds_integers(target, max(-low, high))
     if source.kind != "float" or target.kind != "float" or target.name == "F8_E8M0":
-        return source == target
+        return False
     wide, narrow = FLOAT_FORMATS[target.name], FLOAT_FORMATS[source.name]
     return (
         (wide.digits >= narrow.digits and wide.least <= narrow.least and wide.top >= narrow.top)
