@@ -78,10 +78,12 @@ class Original:
             unpacker = zlib.decompressobj()
             raw = unpacker.decompress(base64.b85decode(self.packed), min(self.nbytes, LIMIT_BYTES) + 1)
         except (ValueError, zlib.error) as error:
-            raise ManifestError(f"the manifest's copy of an original {self.part} is damaged: {error}") from error
+            raise ManifestError(f"the manifest's copy of an original {self.part} is damaged: {error}", _HINT) from error
         if len(raw) != self.nbytes or not unpacker.eof:
             raise ManifestError(
-                f"the manifest's copy of an original {self.part} is damaged: it does not unpack to {self.nbytes:,} bytes"
+                f"the manifest's copy of an original {self.part} is damaged: "
+                f"it does not unpack to {self.nbytes:,} bytes",
+                _HINT,
             )
         return raw
 
@@ -125,14 +127,15 @@ class Manifest:
                 tiecli does not know.
         """
         try:
-            document = json.loads(text)
+            document = json.loads(text, object_pairs_hook=_refuse_repeats)
         except (ValueError, RecursionError) as error:
             raise ManifestError(f"the manifest is not JSON: {error}", _HINT) from error
         root = _Node(document, "manifest")
         schema = root.text("schema")
         if schema != SCHEMA:
             raise ManifestError(
-                f"the manifest is of version `{schema}`, expected `{SCHEMA}`", "Install a tiecli that knows this version."
+                f"the manifest is of version `{schema}`, expected `{SCHEMA}`",
+                "Install a tiecli that knows this version.",
             )
         try:
             return cls(
@@ -148,6 +151,15 @@ class Manifest:
 _HINT = "See docs/manifest.md for what a manifest must hold; an untied copy of the checkpoint is the way back."
 
 
+def _refuse_repeats(members: list[tuple[str, object]]) -> dict[str, object]:
+    document = dict(members)
+    if len(document) < len(members):
+        keys = [key for key, _ in members]
+        key = next(key for key in document if keys.count(key) > 1)
+        raise ManifestError(f"the manifest holds the key `{key:.60}` twice in one object", _HINT)
+    return document
+
+
 class _Node:
     """A piece of parsed JSON that knows where it stands, for errors that name the place."""
 
@@ -157,7 +169,11 @@ class _Node:
 
     def _member(self, name: str, kind: type, expected: str) -> Any:
         members = self.value if isinstance(self.value, dict) else {}
-        if name not in members or not isinstance(members[name], kind) or (kind is int and members[name] is True):
+        if (
+            name not in members
+            or not isinstance(members[name], kind)
+            or (kind is int and isinstance(members[name], bool))
+        ):
             raise ManifestError(f"{self.place}.{name}: expected {expected}, found {members.get(name)!r:.60}", _HINT)
         return members[name]
 
@@ -179,7 +195,7 @@ class _Node:
 
     def members(self, name: str) -> list[tuple[str, _Node]]:
         values = self._member(name, dict, "an object")
-        return [(key, _Node(value, f"{self.place}.{name}.{key}")) for key, value in values.items()]
+        return [(key, _Node(value, f'{self.place}.{name}["{key:.60}"]')) for key, value in values.items()]
 
     def node(self, name: str) -> _Node:
         return _Node(self._member(name, object, "a value"), f"{self.place}.{name}")
@@ -210,7 +226,8 @@ def _record_from_json(node: _Node) -> TieRecord:
     digests = tuple(_digest(item.value, item.place) for item in node.items("canonical_digests"))
     if not len(canonicals) == len(specs) == len(digests) > 0:
         raise ManifestError(
-            f"{node.place}: {len(canonicals)} canonicals, {len(specs)} specs and {len(digests)} digests, expected as many of each",
+            f"{node.place}: {len(canonicals)} canonicals, {len(specs)} specs and {len(digests)} digests, "
+            "expected as many of each",
             _HINT,
         )
     alias_spec = _spec_from_json(node.node("alias_spec"))
@@ -251,9 +268,10 @@ def _spec_from_json(node: _Node) -> LeafSpec:
     if name not in DTYPES:
         raise ManifestError(f"{node.place}.dtype: unknown dtype `{name}`", _HINT)
     lengths = [item.value for item in node.items("shape")]
-    if not all(type(length) is int and length >= 0 for length in lengths):
-        raise ManifestError(f"{node.place}.shape: expected lengths of at least 0, found {lengths!r:.60}", _HINT)
-    return LeafSpec(tuple(int(str(length)) for length in lengths), DTYPES[name])
+    shape = tuple(length for length in lengths if type(length) is int and 0 <= length < 1 << 63)
+    if len(shape) < len(lengths):
+        raise ManifestError(f"{node.place}.shape: expected lengths from 0 to 2⁶³, found {lengths!r:.60}", _HINT)
+    return LeafSpec(shape, DTYPES[name])
 
 
 def _original_to_json(original: Original) -> dict[str, object]:
@@ -264,4 +282,6 @@ def _original_from_json(node: _Node) -> Original:
     part = node.text("part")
     if part not in ("header", "text"):
         raise ManifestError(f"{node.place}.part: expected `header` or `text`, found `{part:.60}`", _HINT)
-    return Original("text" if part == "text" else "header", node.count("nbytes"), node.text("packed"), node.text("written"))
+    return Original(
+        "text" if part == "text" else "header", node.count("nbytes"), node.text("packed"), node.text("written")
+    )

@@ -79,15 +79,17 @@ class TieSet:
 def _compose_to_root(tie: Tie, by_alias: Mapping[KeyPath, Tie]) -> Tie:
     chain = [tie.alias]
     while len(tie.canonicals) == 1 and (inner := by_alias.get(tie.canonicals[0])) is not None:
-        if inner.alias in chain:
-            names = " → ".join(path.spelling for path in [*chain, inner.alias])
-            raise TieConflictError(f"ties form a cycle: {names}", "Decide which of these leaves is stored.")
         chain.append(inner.alias)
+        for path in inner.canonicals:
+            if path in chain:
+                names = " → ".join(link.spelling for link in [*chain, path])
+                raise TieConflictError(f"ties form a cycle: {names}", "Decide which of these leaves is stored.")
         tie = Tie(tie.alias, inner.canonicals, compose(inner.transform, tie.transform))
     for path in tie.canonicals:
         if path in by_alias:
             raise TieConflictError(
-                f"`{tie.alias.spelling}` is made of several leaves, and one of them, `{path.spelling}`, is an alias itself",
+                f"`{tie.alias.spelling}` is made of several leaves, "
+                f"and one of them, `{path.spelling}`, is an alias itself",
                 f"Name `{by_alias[path].canonical}` in its place.",
             )
     return tie
