@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tiecli.checkpoints import open_reader as open_reader
     from tiecli.checkpoints.protocol import Target as Target
     from tiecli.detect import FindReport as FindReport
+    from tiecli.diffs import DiffReport as DiffReport
     from tiecli.errors import TiecliError as TiecliError
     from tiecli.keypaths import KeyPath as KeyPath
     from tiecli.leaves import LeafSpec as LeafSpec
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from tiecli.ties import Tie as Tie
     from tiecli.ties import TieSet as TieSet
     from tiecli.transforms import Transform as Transform
-    from tiecli.diffs import DiffReport as DiffReport
     from tiecli.verbs.diff import diff as diff
     from tiecli.verbs.find import find as find
     from tiecli.verbs.inspect import InspectReport as InspectReport

@@ -125,7 +125,8 @@ def _other_fits(reader: CheckpointReader, planned: PlannedTie) -> tuple[Transfor
     return tuple(
         other
         for other in permutations_that_fit(planned.canonical_specs[0], planned.alias_spec)
-        if other != tie.transform and compare_leaf(reader, tie.alias, reader, tie.canonicals, other, measure=False).equal
+        if other != tie.transform
+        and compare_leaf(reader, tie.alias, reader, tie.canonicals, other, measure=False).equal
     )
 
 
@@ -150,7 +151,8 @@ def _check_replaceable(planned: PlannedTie, plan: Plan) -> None:
     others = [other.alias.spelling for other in plan.ties if other != tie and tie.canonicals[0] in other.canonicals]
     if others:
         raise TieConflictError(
-            f"`{tie.canonical}` cannot take the values of `{tie.alias.spelling}`: {', '.join(others)} follows from it too",
+            f"`{tie.canonical}` cannot take the values of `{tie.alias.spelling}`: "
+            f"{', '.join(others)} follows from it too",
             "Use --keep src, or untie the others first.",
         )
 

@@ -29,7 +29,7 @@ def transformed_blocks(
 
     sources = [LeafSource(reader, path) for path in canonicals]
     for box in split_boxes(spec):
-        yield memoryview(evaluate_block(transform, sources, box).reshape(-1).view("uint8"))
+        yield evaluate_block(transform, sources, box).reshape(-1).view("uint8").data
 
 
 def digest_blocks(blocks: Iterable[memoryview]) -> str:

@@ -99,9 +99,7 @@ def plan_tie(specs: Mapping[KeyPath, LeafSpec], existing: TieSet, requests: Sequ
             new_ties.append(Tie(alias, sources, request.transform or SAME))
             stated[alias] = request.transform is not None
     ties = TieSet((*existing, *new_ties))
-    added = tuple(
-        _check_specs(tie, specs[tie.alias], specs, stated[tie.alias]) for tie in ties if tie.alias in stated
-    )
+    added = tuple(_check_specs(tie, specs[tie.alias], specs, stated[tie.alias]) for tie in ties if tie.alias in stated)
     dropped = {planned.tie.alias for planned in added}
     kept = tuple(path for path in specs if path not in dropped)
     before = sum(spec.nbytes for spec in specs.values())
@@ -156,9 +154,7 @@ def _pair(
     return pairs
 
 
-def _check_specs(
-    tie: Tie, alias_spec: LeafSpec, specs: Mapping[KeyPath, LeafSpec], stated: bool
-) -> PlannedTie:
+def _check_specs(tie: Tie, alias_spec: LeafSpec, specs: Mapping[KeyPath, LeafSpec], stated: bool) -> PlannedTie:
     sources = tuple(specs[path] for path in tie.canonicals)
     try:
         found = tie.transform.spec(sources)

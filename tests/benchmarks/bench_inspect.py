@@ -1,6 +1,6 @@
 """`tiecli inspect` against the five lines that a user would write.
 
-    python tests/benchmarks/bench_inspect.py FILE...
+python tests/benchmarks/bench_inspect.py FILE...
 """
 
 from __future__ import annotations

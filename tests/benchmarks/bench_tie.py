@@ -36,7 +36,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--scripts", action="store_true", help="also run the torch and numpy scripts")
     options = parser.parse_args()
-    source, out, tied = options.file, options.file.with_name("out.safetensors"), options.file.with_name("tied.safetensors")
+    source, out, tied = (
+        options.file,
+        options.file.with_name("out.safetensors"),
+        options.file.with_name("tied.safetensors"),
+    )
     tiecli = str(Path(sys.executable).with_name("tiecli"))
     tie = [tiecli, "tie", str(source), "--src", options.canonical, "--dst", options.alias, "-o"]
 
@@ -56,8 +60,15 @@ def main() -> None:
         "tie": [*tie, str(out)],
         "untie": [tiecli, "untie", str(tied), "-o", str(out)],
     }
-    show_ratios("not synced", run_in_turn(unsynced, prepare, options.rounds), "cp", {"tie --no-sync": "≤ 0.95", "untie --no-sync": "≤ 0.95"})
-    show_ratios("synced", run_in_turn(synced, prepare, options.rounds), "cp + sync", {"tie": "≤ 0.75", "untie": "≤ 0.75"})
+    show_ratios(
+        "not synced",
+        run_in_turn(unsynced, prepare, options.rounds),
+        "cp",
+        {"tie --no-sync": "≤ 0.95", "untie --no-sync": "≤ 0.95"},
+    )
+    show_ratios(
+        "synced", run_in_turn(synced, prepare, options.rounds), "cp + sync", {"tie": "≤ 0.75", "untie": "≤ 0.75"}
+    )
     if options.scripts:
         scripts = {
             "tie --no-sync": unsynced["tie --no-sync"],

@@ -70,12 +70,18 @@ def show_ratios(title: str, runs: Mapping[str, Runs], reference: str, targets: M
         targets: What was hoped for, by name.
     """
     print(f"\n{title}")
-    print(f"{'command':<28}{'min s':>9}{'median s':>10}{'peak MiB':>10}{'ratio of medians':>18}{'of minima':>11}{'paired [min..max]':>22}  target")
+    heads = ("min s", "median s", "peak MiB", "of medians", "of minima", "paired", "[min..max]")
+    print(f"{'command':<26}" + "".join(f"{head:>12}" for head in heads) + "  target")
     base = runs[reference].seconds
     for name, run in runs.items():
         pairs = [mine / theirs for mine, theirs in zip(run.seconds, base, strict=True)]
+        middle = statistics.median(run.seconds)
+        figures = (min(run.seconds), middle)
+        ratios = (middle / statistics.median(base), min(run.seconds) / min(base), statistics.median(pairs))
         print(
-            f"{name:<28}{min(run.seconds):9.3f}{statistics.median(run.seconds):10.3f}{max(run.peak_bytes) / 2**20:10.0f}"
-            f"{statistics.median(run.seconds) / statistics.median(base):18.2f}{min(run.seconds) / min(base):11.2f}"
-            f"{statistics.median(pairs):9.2f} [{min(pairs):.2f}..{max(pairs):.2f}]  {(targets or {}).get(name, '')}"
+            f"{name:<26}"
+            + "".join(f"{figure:12.3f}" for figure in figures)
+            + f"{max(run.peak_bytes) / 2**20:12.0f}"
+            + "".join(f"{ratio:12.2f}" for ratio in ratios)
+            + f"{f'[{min(pairs):.2f}..{max(pairs):.2f}]':>14}  {(targets or {}).get(name, '')}"
         )

@@ -233,7 +233,16 @@ def test_several_sources_tie_by_concat(run: Run, write: Write, tmp_path: Path, r
     tied, back = tmp_path / "tied.safetensors", tmp_path / "back.safetensors"
 
     outcome = run(
-        "tie", source, "--src", "(h.{i}.q, h.{i}.k, h.{i}.v)", "--dst", "h.{i}.qkv", "--transform", "concat(0)", "-o", tied
+        "tie",
+        source,
+        "--src",
+        "(h.{i}.q, h.{i}.k, h.{i}.v)",
+        "--dst",
+        "h.{i}.qkv",
+        "--transform",
+        "concat(0)",
+        "-o",
+        tied,
     )
     assert outcome.code == 0, outcome.stderr
     assert "h.1.qkv" not in read_header(tied)

@@ -1,0 +1,1 @@
+"""Command line: parse, call a verb, show its report, give an exit code."""

@@ -1,0 +1,1 @@
+"""Rendering: reports and errors as lines for people and as JSON for programs."""

@@ -11,10 +11,8 @@ def apply_to_text(report: ApplyReport) -> list[Line]:
     """Shows what goes, what stays, and what it saves."""
     sign, style = ("-", "removed") if report.verb == "tie" else ("+", "added")
     rows: list[list[str | Span]] = []
-    for tie in report.ties:
-        rows.append([(f"  {_equation(tie)}", "tie"), _verdict(report, tie)])
-    for tie in report.ties:
-        rows.append([(f"{sign} {tie.alias}", style), format_bytes(tie.spec.nbytes)])
+    rows += [[(f"  {_equation(tie)}", "tie"), _verdict(report, tie)] for tie in report.ties]
+    rows += [[(f"{sign} {tie.alias}", style), format_bytes(tie.spec.nbytes)] for tie in report.ties]
     rows.append([f"  {count_of(report.leaves_kept, 'leaf', 'leaves')} kept", format_bytes(report.bytes_kept)])
     return [*align_columns(rows, gap=4), _summary(report)]
 
@@ -27,9 +25,9 @@ def apply_to_notices(report: ApplyReport) -> list[Line]:
     for tie in report.ties:
         if tie.also_fits:
             others = ", ".join(map(str, tie.also_fits))
-            lines.append(line(("warning:", "warning"), f" `{tie.alias}` also fits {others}; written as {tie.transform}"))
+            lines.append(_warning(f"`{tie.alias}` also fits {others}; written as {tie.transform}"))
         if tie.drift is not None:
-            lines.append(line(("warning:", "warning"), f" `{tie.alias}` and `{tie.canonical}`: {describe_drift(tie.drift)}"))
+            lines.append(_warning(f"`{tie.alias}` and `{tie.canonical}`: {describe_drift(tie.drift)}"))
     lines += [line(("note:", "label"), f" {notice}") for notice in report.notices]
     if report.output is None:
         lines.append(line("Nothing written: add -o OUT or --in-place."))
@@ -52,6 +50,10 @@ def apply_to_json(report: ApplyReport) -> dict[str, object]:
         "restored": report.restored,
         "notices": list(report.notices),
     }
+
+
+def _warning(text: str) -> Line:
+    return line(("warning:", "warning"), f" {text}")
 
 
 def _equation(tie: ReportedTie) -> str:

@@ -63,10 +63,14 @@ def _remark(entry: DiffEntry) -> str:
         return "" if spec is None else str(spec)
     if entry.change in ("tied", "untied"):
         return entry.after or entry.before or ""
-    change = " → ".join(text if len(text) <= 60 else text[:57] + "…" for text in (entry.before or "", entry.after or ""))
+    change = f"{_shorten(entry.before or '')} → {_shorten(entry.after or '')}"
     if compared is not None and not compared.equal:
         return f"{change}, {_describe_values(compared)}"
     return change
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "…"
 
 
 def _describe_values(compared: Comparison) -> str:

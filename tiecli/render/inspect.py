@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tiecli.render.lines import Line, align_columns, count_of, format_bytes, line
+from tiecli.render.lines import Line, Span, align_columns, count_of, format_bytes, line
 from tiecli.render.tree import build_tree, fold_rows
 from tiecli.verbs.inspect import InspectedTie, InspectReport
 
@@ -60,11 +60,12 @@ def inspect_to_json(report: InspectReport) -> dict[str, object]:
 
 
 def _ties_to_text(ties: tuple[InspectedTie, ...]) -> list[Line]:
-    rows = []
+    rows: list[list[str | Span]] = []
     for i, tie in enumerate(ties):
         right = tie.canonical if tie.transform == "same" else f"{tie.canonical} | {tie.transform}"
         stored = ("stored twice", "warning") if tie.stored_twice else ("stored once", "")
-        rows.append([("ties" if i == 0 else "", "label"), (f"{tie.alias} = {right}", "tie"), _SOURCES[tie.source], stored])
+        label = ("ties" if i == 0 else "", "label")
+        rows.append([label, (f"{tie.alias} = {right}", "tie"), _SOURCES[tie.source], stored])
     return align_columns(rows, gap=2)
 
 
@@ -87,7 +88,7 @@ def _tree(report: InspectReport, depth: int | None) -> list[Line]:
 
 
 def _table(report: InspectReport) -> list[Line]:
-    rows = [
+    rows: list[list[str | Span]] = [
         [
             leaf.path.spelling,
             (leaf.spec.dtype.name, "dtype"),
@@ -97,5 +98,5 @@ def _table(report: InspectReport) -> list[Line]:
         ]
         for leaf in report.leaves
     ]
-    heading = [(name, "label") for name in ("leaf", "dtype", "shape", "size", "shard" if len(report.files) > 1 else "")]
+    heading: list[str | Span] = [(name, "label") for name in ("leaf", "dtype", "shape", "size", "shard" if len(report.files) > 1 else "")]
     return align_columns([heading, *rows], right=(2, 3))

@@ -10,9 +10,7 @@ from tiecli.diffs import DiffReport
 from tiecli.verbs.tie import Tracker, track_nothing
 
 
-def diff(
-    left: str | Path, right: str | Path, *, values: bool = False, track: Tracker = track_nothing
-) -> DiffReport:
+def diff(left: str | Path, right: str | Path, *, values: bool = False, track: Tracker = track_nothing) -> DiffReport:
     """Compares two checkpoints: leaves, shapes, dtypes, values, metadata, ties.
 
     Args:

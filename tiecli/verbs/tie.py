@@ -79,9 +79,7 @@ def _change_config(reader: CheckpointReader, plan: Plan, target: Target | None) 
     return change
 
 
-def _report(
-    reader: CheckpointReader, plan: Plan, proven: Sequence[ProvenTie], change: ConfigChange
-) -> ApplyReport:
+def _report(reader: CheckpointReader, plan: Plan, proven: Sequence[ProvenTie], change: ConfigChange) -> ApplyReport:
     specs = reader.specs()
     ties = tuple(
         ReportedTie(

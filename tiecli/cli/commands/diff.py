@@ -20,7 +20,9 @@ def run_diff(
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """Compare two checkpoints: leaves, shapes, dtypes, values, metadata, ties. Exit 1 if they differ.
+    """Compare two checkpoints, leaf by leaf.
+
+    Leaves, shapes, dtypes, values, metadata, ties. Exits 1 if they differ.
 
     Example: tiecli diff before/ after/ --values
     """

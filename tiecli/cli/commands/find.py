@@ -14,11 +14,14 @@ from tiecli.cli.options import Checkpoint, Json, write_text
 def run_find(
     checkpoint: Checkpoint,
     plan: Annotated[
-        Path | None, typer.Option("--plan", metavar="FILE", help="Write the ties that can be made here, for `tie --plan`.")
+        Path | None,
+        typer.Option("--plan", metavar="FILE", help="Write the ties that can be made here, for `tie --plan`."),
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """Find leaves that are equal under some transform, and pairs that have drifted apart.
+    """Find leaves that are, or should be, tied.
+
+    Equal under some transform, or equal once and drifted apart since.
 
     Example: tiecli find model.safetensors --plan ties.json
     """

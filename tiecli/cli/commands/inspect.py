@@ -23,14 +23,19 @@ class Sort(StrEnum):
 def run_inspect(
     checkpoint: Checkpoint,
     select: Annotated[
-        str | None, typer.Option("--filter", metavar="PATTERN", help="Show only leaves that match, such as 'h.*.attn.**'.")
+        str | None,
+        typer.Option("--filter", metavar="PATTERN", help="Show only leaves that match, such as 'h.*.attn.**'."),
     ] = None,
-    sort: Annotated[Sort, typer.Option("--sort", help="Order of the leaves; anything but `stored` shows a table.")] = Sort.STORED,
+    sort: Annotated[
+        Sort, typer.Option("--sort", help="Order of the leaves; anything but `stored` shows a table.")
+    ] = Sort.STORED,
     depth: Annotated[int | None, typer.Option("--depth", min=0, help="How many levels of the tree to open.")] = None,
     table: Annotated[bool, typer.Option("--table", help="One line a leaf, nothing folded.")] = False,
     as_json: Json = False,
 ) -> int:
-    """Show what is in a checkpoint: leaves, sizes, ties. Reads headers only.
+    """Show leaves, sizes and ties of a checkpoint.
+
+    Reads headers only.
 
     Example: tiecli inspect model.safetensors --filter 'h.0.**' --table
     """

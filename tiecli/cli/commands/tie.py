@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tiecli.cli.console import show_json, show_lines, show_notice, show_progress
-from tiecli.cli.options import Checkpoint, DryRun, InPlace, Json, KeptFiles, KeptFilesOption, NoSync, Output, choose_target, read_text
+from tiecli.cli.options import (
+    Checkpoint,
+    DryRun,
+    InPlace,
+    Json,
+    KeptFiles,
+    KeptFilesOption,
+    NoSync,
+    Output,
+    choose_target,
+    read_text,
+)
 from tiecli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,7 +53,8 @@ def run_tie(
         bool, typer.Option("--auto", help="Tie every identical or transposed pair that `find` reports as unambiguous.")
     ] = False,
     keep: Annotated[
-        Keep | None, typer.Option("--keep", help="Where the two differ, whose values survive; without it they are refused.")
+        Keep | None,
+        typer.Option("--keep", help="Where the two differ, whose values survive; without it they are refused."),
     ] = None,
     output: Output = None,
     in_place: InPlace = False,
@@ -51,13 +63,13 @@ def run_tie(
     no_sync: NoSync = False,
     as_json: Json = False,
 ) -> int:
-    """Tie leaves: DST is dropped and follows from SRC, once proved equal bit for bit.
+    """Tie leaves: drop DST, let it follow from SRC.
 
+    DST is dropped only where it is proved equal to T(SRC), bit for bit.
     Without -o or --in-place, shows what would happen.
 
     Example: tiecli tie gpt2/ --src transformer.wte.weight --dst lm_head.weight -o tied/
     """
-    from tiecli.plan import TieRequest
     from tiecli.render.apply import apply_to_json, apply_to_notices, apply_to_text
     from tiecli.verbs.tie import tie
 
@@ -93,7 +105,7 @@ def _pair_options(src: list[str], dst: list[str], transforms: list[str]) -> list
             f"{len(transforms)} --transform for {len(src)} --src, expected none or one each",
             "Say --transform same for those that need none.",
         )
-    parsed = [Transform.parse(text) for text in transforms] or [None] * len(src)
+    parsed = [Transform.parse(text) for text in transforms] if transforms else [None] * len(src)
     return [TieRequest(*request) for request in zip(src, dst, parsed, strict=True)]
 
 

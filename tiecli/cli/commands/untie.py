@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 from tiecli.cli.console import show_json, show_lines, show_notice, show_progress
-from tiecli.cli.options import Checkpoint, DryRun, InPlace, Json, KeptFiles, KeptFilesOption, NoSync, Output, choose_target
+from tiecli.cli.options import (
+    Checkpoint,
+    DryRun,
+    InPlace,
+    Json,
+    KeptFiles,
+    KeptFilesOption,
+    NoSync,
+    Output,
+    choose_target,
+)
 
 
 def run_untie(
@@ -22,9 +32,10 @@ def run_untie(
     no_sync: NoSync = False,
     as_json: Json = False,
 ) -> int:
-    """Store aliases again; after `tie`, gives back the original byte for byte.
+    """Store aliases again: the inverse of tie.
 
-    Also stores aliases that only save_model metadata or a tied config.json declares.
+    After `tie`, gives back the original files byte for byte. Also stores aliases
+    that only save_model metadata or a tied config.json declares.
 
     Example: tiecli untie tied/ -o untied/
     """
