@@ -9,6 +9,7 @@ from typing import assert_never
 from tiecli.errors import TransformSyntaxError
 from tiecli.leaves import DTYPES, find_dtype
 from tiecli.transforms.patterns import PatternError, format_pattern, parse_pattern
+from tiecli.transforms.scanning import DIGITS, HINT, Scanner, parse_number
 from tiecli.transforms.steps import (
     MAX_STEPS,
     Cast,
@@ -33,14 +34,6 @@ from tiecli.transforms.steps import (
 MAX_TEXT = 16_384
 """Longest text that is read at all; the longest canonical text is shorter."""
 
-_MAX_LITERAL = 64
-_DIGITS = "0123456789"
-_HEX_DIGITS = "0123456789abcdefABCDEF"
-_HINT = (
-    "Steps are joined by `|`: same, transpose, transpose(1,0,2), 'v d -> d v', [:50257], reshape(a,b), flip(axis), "
-    "pad(axis,before,after), repeat(axis,n), concat(axis), stack(axis), scale(x), neg, cast(dtype), conj."
-)
-
 
 def parse_steps(text: str) -> tuple[Step, ...]:
     """Reads the steps of a transform as they are written; `same` leaves none.
@@ -50,7 +43,7 @@ def parse_steps(text: str) -> tuple[Step, ...]:
     """
     if len(text) > MAX_TEXT:
         raise TransformSyntaxError(f"a transform of {len(text)} characters is too long, expected at most {MAX_TEXT}")
-    scanner = _Scanner(text)
+    scanner = Scanner(text)
     steps: list[Step] = []
     for count in range(1, MAX_STEPS + 2):
         scanner.skip_spaces()
@@ -126,63 +119,7 @@ def _format_hex(factor: float) -> str:
     return f"{mantissa}p{exponent}"
 
 
-class _Scanner:
-    """A position in a text, and the few ways to move on from it."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.position = 0
-
-    @property
-    def mark(self) -> str:
-        """The character at the position; empty at the end."""
-        return self.text[self.position : self.position + 1]
-
-    def skip_spaces(self) -> None:
-        while self.mark == " ":
-            self.position += 1
-
-    def accept(self, mark: str) -> bool:
-        self.skip_spaces()
-        if self.mark != mark:
-            return False
-        self.position += 1
-        return True
-
-    def expect(self, mark: str) -> None:
-        if not self.accept(mark):
-            raise self.error(f"`{mark}`")
-
-    def take(self, alphabet: str) -> str:
-        """Takes the characters of an alphabet that stand here, none if none do."""
-        start = self.position
-        while self.mark and self.mark in alphabet:
-            self.position += 1
-        return self.text[start : self.position]
-
-    def integer(self) -> int:
-        self.skip_spaces()
-        start = self.position
-        sign = -1 if self.accept("-") else 1
-        digits = self.take(_DIGITS)
-        if not digits or len(digits) > _MAX_LITERAL:
-            raise self.error("an integer", start)
-        return sign * int(digits)
-
-    def word(self) -> str:
-        self.skip_spaces()
-        start = self.position
-        while self.mark == "_" or (self.mark.isascii() and self.mark.isalnum()):
-            self.position += 1
-        return self.text[start : self.position]
-
-    def error(self, expected: str, position: int | None = None) -> TransformSyntaxError:
-        at = self.position if position is None else position
-        shown = self.text if len(self.text) <= 80 else f"{self.text[:77]}..."
-        return TransformSyntaxError(f"`{shown}` is no transform: expected {expected} at position {at}", _HINT)
-
-
-def _parse_step(scanner: _Scanner) -> Step | None:
+def _parse_step(scanner: Scanner) -> Step | None:
     scanner.skip_spaces()
     start = scanner.position
     try:
@@ -200,11 +137,11 @@ def _parse_step(scanner: _Scanner) -> Step | None:
         if error.hints:
             raise
         # A step that refuses its own arguments does not know where they stand.
-        message = f"`{scanner.text:.80}` is no transform: at position {start}, {error.message}"
-        raise TransformSyntaxError(message, _HINT) from None
+        message = f"`{scanner.shown}` is no transform: at position {start}, {error.message}"
+        raise TransformSyntaxError(message, HINT) from None
 
 
-def _parse_integers(scanner: _Scanner, count: int | None = None) -> tuple[int, ...]:
+def _parse_integers(scanner: Scanner, count: int | None = None) -> tuple[int, ...]:
     scanner.expect("(")
     values: list[int] = []
     if not scanner.accept(")"):
@@ -217,7 +154,7 @@ def _parse_integers(scanner: _Scanner, count: int | None = None) -> tuple[int, .
     return tuple(values)
 
 
-def _parse_transpose(scanner: _Scanner) -> Permute:
+def _parse_transpose(scanner: Scanner) -> Permute:
     scanner.skip_spaces()
     if scanner.mark != "(":
         return Permute((1, 0))
@@ -226,14 +163,14 @@ def _parse_transpose(scanner: _Scanner) -> Permute:
     return Permute(tuple(axis + rank if -rank <= axis < 0 else axis for axis in axes))
 
 
-def _parse_scale(scanner: _Scanner) -> Scale:
+def _parse_scale(scanner: Scanner) -> Scale:
     scanner.expect("(")
     scanner.skip_spaces()
     start = scanner.position
     negative = scanner.accept("-")
     scanner.skip_spaces()
     try:
-        factor = _parse_number(scanner)
+        factor = parse_number(scanner)
     except (OverflowError, ZeroDivisionError):
         raise scanner.error("a finite number", start) from None
     if not 0 < factor < float("inf"):
@@ -242,42 +179,7 @@ def _parse_scale(scanner: _Scanner) -> Scale:
     return Scale(-factor if negative else factor)
 
 
-def _parse_number(scanner: _Scanner) -> float:
-    start = scanner.position
-    if scanner.text[start : start + 2] in ("0x", "0X"):
-        scanner.position += 2
-        return float.fromhex("0x" + _parse_digits(scanner, _HEX_DIGITS, "pP"))
-    literal = _parse_digits(scanner, _DIGITS, "eE")
-    if literal.isdigit() and scanner.accept("/"):
-        scanner.skip_spaces()
-        below = scanner.take(_DIGITS)
-        if not 0 < len(below) <= _MAX_LITERAL:
-            raise scanner.error("the lower number of a fraction")
-        # True division of integers rounds once, whatever their size.
-        return int(literal) / int(below)
-    return float(literal)
-
-
-def _parse_digits(scanner: _Scanner, alphabet: str, exponent_marks: str) -> str:
-    start = scanner.position
-    whole = scanner.take(alphabet)
-    part = scanner.take(alphabet) if (dot := scanner.mark == "." and scanner.accept(".")) else ""
-    if not whole + part:
-        raise scanner.error("a number such as 0.5, 1/8 or 0x1p-3", start)
-    literal = f"{whole or '0'}.{part or '0'}" if dot else whole
-    if scanner.mark and scanner.mark in exponent_marks:
-        letter = scanner.take(exponent_marks)
-        sign = scanner.take("+-")
-        digits = scanner.take(_DIGITS)
-        if len(letter) > 1 or len(sign) > 1 or not digits:
-            raise scanner.error("an exponent")
-        literal += letter + sign + digits
-    if scanner.position - start > _MAX_LITERAL:
-        raise scanner.error(f"a number of at most {_MAX_LITERAL} characters", start)
-    return literal
-
-
-def _parse_cast(scanner: _Scanner) -> Cast:
+def _parse_cast(scanner: Scanner) -> Cast:
     scanner.expect("(")
     scanner.skip_spaces()
     start = scanner.position
@@ -288,7 +190,7 @@ def _parse_cast(scanner: _Scanner) -> Cast:
     return Cast(dtype)
 
 
-def _parse_slice(scanner: _Scanner) -> Slice:
+def _parse_slice(scanner: Scanner) -> Slice:
     sides: list[list[Item]] = [[]]
     while True:
         scanner.skip_spaces()
@@ -306,11 +208,11 @@ def _parse_slice(scanner: _Scanner) -> Slice:
     return Slice(*map(tuple, sides))
 
 
-def _parse_item(scanner: _Scanner) -> Item:
+def _parse_item(scanner: Scanner) -> Item:
     bounds: list[int | None] = []
     for _ in range(3):
         scanner.skip_spaces()
-        bounds.append(scanner.integer() if scanner.mark and scanner.mark in "-" + _DIGITS else None)
+        bounds.append(scanner.integer() if scanner.mark and scanner.mark in "-" + DIGITS else None)
         if not scanner.accept(":"):
             break
     else:
@@ -323,7 +225,7 @@ def _parse_item(scanner: _Scanner) -> Item:
     return Range(start, stop, 1 if step is None else step)
 
 
-def _parse_rearrange(scanner: _Scanner) -> Rearrange:
+def _parse_rearrange(scanner: Scanner) -> Rearrange:
     start = scanner.position
     end = scanner.text.find("'", start)
     if end < 0:
@@ -344,7 +246,7 @@ def _parse_rearrange(scanner: _Scanner) -> Rearrange:
         raise scanner.error(error.expected, start + error.position) from None
 
 
-_STEP_PARSERS: Mapping[str, Callable[[_Scanner], Step]] = MappingProxyType(
+_STEP_PARSERS: Mapping[str, Callable[[Scanner], Step]] = MappingProxyType(
     {
         "transpose": _parse_transpose,
         "reshape": lambda scanner: Reshape(_parse_integers(scanner)),

@@ -190,3 +190,11 @@ def test_long_pipes_and_texts_are_refused() -> None:
         Transform.parse(f"{pipe} | neg")
     with pytest.raises(TransformSyntaxError, match="of 20000 characters is too long, expected at most 16384"):
         Transform.parse(" " * 20_000)
+
+
+def test_errors_quote_no_control_characters() -> None:
+    """A text from a stranger's manifest cannot write to the terminal."""
+    with pytest.raises(
+        TransformSyntaxError, match=r"^`neg�\[31m` is no transform: expected `\|` or the end at position 3$"
+    ):
+        Transform.parse("neg\x1b[31m")
