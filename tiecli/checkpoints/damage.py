@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from tiecli.errors import HeaderError, UncoveredBytesError
-from tiecli.leaves import DTYPES, LeafSpec
+from tiecli.leaves import DTYPES, LeafSpec, find_dtype
 
 _AGAIN = "Download the file again, or write it again with `safetensors.save_file`."
 _LIMIT = 2**64
 # Source: serde_json 1.0, default recursion limit.
 _LIMIT_DEPTH = 127
+# Python converts no more than 4300, lest it take forever.
+_LIMIT_DIGITS = 1000
 _FIELDS = ("dtype", "shape", "data_offsets")
 _FIELD_SET = frozenset(_FIELDS)
 
@@ -37,7 +39,11 @@ def _keep_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _parse_integer(digits: str) -> int | float:
     # The reference reads `-0` as a float, and so as no size.
-    return -0.0 if digits == "-0" else int(digits)
+    if digits == "-0":
+        return -0.0
+    if len(digits) > _LIMIT_DIGITS:
+        raise ValueError(f"the number {digits[:20]}… has {len(digits):,} digits")
+    return int(digits)
 
 
 def _refuse_constant(name: str) -> Any:
@@ -239,7 +245,8 @@ def _check_dtype(dtype: object, where: str) -> str:
     if not isinstance(dtype, str):
         raise HeaderError(f"{where}: its dtype is {_kind(dtype)}, expected a name such as `BF16`", _AGAIN)
     if dtype not in DTYPES:
-        near = difflib.get_close_matches(dtype.upper(), DTYPES, 1, 0.4)
+        known = find_dtype(dtype)
+        near = [known.name] if known else difflib.get_close_matches(dtype.upper(), DTYPES, 1, 0.4)
         hint = f"The nearest that safetensors knows is `{near[0]}`." if near else f"Known are {', '.join(DTYPES)}."
         raise HeaderError(f"{where}: unknown dtype `{dtype:.30}`", hint)
     return dtype
