@@ -70,11 +70,11 @@ def test_save_pretrained_is_understood_by_its_config(
 
 
 def test_an_untied_model_has_no_ties(tmp_path: Path, build: Callable[..., Any], run: Callable[..., Any]) -> None:
-    """A head of its own, and a config that says so, is no tie to anybody."""
+    """A head of its own is no tie to anybody; its name alone makes it worth a look, and it shows as drifted."""
     build("llama", tie_word_embeddings=False).save_pretrained(tmp_path / "model")
 
     assert run("inspect", tmp_path / "model")["ties"] == []
-    assert run("find", tmp_path / "model")["hits"] == []
+    assert {hit["kind"] for hit in run("find", tmp_path / "model")["hits"]} <= {"drifted"}
 
 
 def test_save_model_is_understood_by_its_metadata(
@@ -117,7 +117,7 @@ def test_accelerate_is_understood_once_a_config_stands_beside_it(
     untie_and_compare: Callable[..., Path],
     accelerate: Any,
 ) -> None:
-    """The library accelerate writes no config and says nowhere what it dropped; with the config the tie is known again."""
+    """Nothing in its files says what was dropped; with a config beside them the tie is known again."""
     model = build("gpt2")
     accelerate.Accelerator(cpu=True).save_model(model, tmp_path / "model", max_shard_size=shard_size)
     assert run("inspect", tmp_path / "model")["ties"] == []
