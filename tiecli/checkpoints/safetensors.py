@@ -40,6 +40,7 @@ class SafetensorsReader:
         self.location = location
         self.stored: tuple[StoredFile, ...] = ()
         self._paths: dict[KeyPath, tuple[StoredFile, str]] | None = None
+        self._specs: dict[KeyPath, LeafSpec] | None = None
         self._manifest: Manifest | None = None
         try:
             for shard in location.shards:
@@ -67,7 +68,9 @@ class SafetensorsReader:
 
     def specs(self) -> Mapping[KeyPath, LeafSpec]:
         """Returns every stored leaf, in stored order."""
-        return {path: file.header.specs[name] for path, (file, name) in self._places().items()}
+        if self._specs is None:
+            self._specs = {path: file.header.specs[name] for path, (file, name) in self._places().items()}
+        return self._specs
 
     def _places(self) -> dict[KeyPath, tuple[StoredFile, str]]:
         if self._paths is None:
@@ -194,7 +197,7 @@ class SafetensorsReader:
     def close(self) -> None:
         """Closes all files; more than once does no harm."""
         stored, self.stored = self.stored, ()
-        self._paths = None
+        self._paths = self._specs = None
         for file in stored:
             file.close()
 

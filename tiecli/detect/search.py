@@ -1,0 +1,208 @@
+"""Searching: samples first, whole leaves only to prove what the samples suggest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from tiecli.checkpoints.protocol import CheckpointReader, Progress, ignore_progress
+from tiecli.detect.candidates import (
+    Classes,
+    form_classes,
+    suggest_casts,
+    suggest_equal,
+    suggest_prefixes,
+    suggest_slices,
+)
+from tiecli.detect.hits import FindReport, Hit, HitKind
+from tiecli.detect.near import NearPair, find_near
+from tiecli.detect.preferences import Pair, Preferences
+from tiecli.detect.proofs import Candidate, Outcome, prove_all, run_in_pairs
+from tiecli.detect.settling import settle_near
+from tiecli.detect.stated import prove_stated
+from tiecli.detect.subjects import Subject
+from tiecli.detect.survey import Family, Survey, family_of, take_survey
+from tiecli.keypaths import KeyPath
+
+_KINDS: tuple[HitKind, ...] = (
+    "identical",
+    "transposed",
+    "slice",
+    "cast",
+    "prefix",
+    "scaled",
+    "ambiguous",
+    "drifted",
+)
+
+
+def find_ties(
+    reader: CheckpointReader,
+    declared: Sequence[Pair] = (),
+    named: Sequence[Pair] = (),
+    progress: Progress = ignore_progress,
+) -> FindReport:
+    """Finds leaves that follow from others, and pairs that once did.
+
+    Leaves are sampled in a few places that depend on their shape alone, so that equal leaves
+    have equal samples however they are turned. Whatever the samples suggest is proved on the
+    whole leaves, bit for bit.
+
+    Args:
+        reader: The checkpoint.
+        declared: Pairs `(canonical, alias)` that the checkpoint says are tied.
+        named: Pairs that are named like ties.
+        progress: Told the bytes read.
+
+    Raises:
+        SourceChangedError: A file is shorter than it was when opened.
+        UnreadableFileError: The system refused a read.
+    """
+    preferences = Preferences(declared, named)
+    stated = {path for pair in preferences.stated for path in pair}
+    survey = take_survey(reader, stated, progress)
+    classes = form_classes(survey, preferences)
+    forest = _Forest()
+    better = _prove_equal(survey, preferences, list(_suggest(survey, classes, preferences)))
+    forest.grow(better)
+    forest.grow(_settle_near(survey, classes, preferences, forest))
+    forest.grow(prove_stated(survey, preferences, set(declared), forest.connects))
+    samples = survey.samples
+    return FindReport(
+        tuple(forest.hits()),
+        len(reader.specs()),
+        len(samples.read_whole),
+        samples.bytes_read,
+        len(samples.constant),
+        survey.skipped,
+    )
+
+
+def _suggest(survey: Survey, classes: Classes, preferences: Preferences) -> Iterator[Candidate]:
+    yield from suggest_equal(survey, classes)
+    yield from suggest_slices(survey, classes)
+    yield from suggest_casts(survey, classes)
+    yield from suggest_prefixes(survey, classes, preferences)
+
+
+def _prove_equal(survey: Survey, preferences: Preferences, candidates: Sequence[Candidate]) -> list[Outcome]:
+    """Proves candidates; those that fail are held against each other once more, as equal to nothing else."""
+    outcomes = prove_all(survey.samples, candidates)
+    failed: dict[Subject, list[Outcome]] = {}
+    for outcome in outcomes:
+        if not outcome.fits and outcome.candidate.kind in ("identical", "transposed"):
+            failed.setdefault(outcome.candidate.canonical, []).append(outcome)
+    rest = [[outcome.candidate.alias for outcome in group] for group in failed.values() if len(group) > 1]
+    again = [candidate for group in rest for candidate in _among(survey, preferences, group)]
+    return outcomes + (_prove_equal(survey, preferences, again) if again else [])
+
+
+def _among(survey: Survey, preferences: Preferences, group: Sequence[Subject]) -> Iterator[Candidate]:
+    from tiecli.detect.candidates import fitting_turns
+
+    canonical = preferences.choose_among(group)
+    for alias in group:
+        if alias is not canonical and (transforms := fitting_turns(survey, canonical, alias)):
+            yield Candidate("identical" if transforms[0].is_same else "transposed", canonical, alias, transforms)
+
+
+def _settle_near(
+    survey: Survey, classes: Classes, preferences: Preferences, forest: _Forest
+) -> list[Outcome]:
+    families: dict[Family, list[Subject]] = {}
+    for leaf in classes.canonicals.values():
+        if leaf.spec.dtype.kind == "float" and leaf.path not in forest.aliases:
+            families.setdefault(family_of(leaf.spec), []).append(leaf)
+    pairs = [pair for members in families.values() for pair in _spanning(find_near(survey, members), preferences)]
+    pairs.sort(key=lambda pair: -pair.first.spec.nbytes)
+    outcomes = run_in_pairs(lambda pair: settle_near(survey, pair, preferences), pairs)
+    return [outcome for outcome in outcomes if outcome is not None]
+
+
+def _spanning(pairs: Iterable[NearPair], preferences: Preferences) -> list[NearPair]:
+    """Keeps of many pairs those that hang each leaf on one other, near the leaf to keep."""
+    neighbours: dict[Subject, list[NearPair]] = {}
+    for pair in pairs:
+        neighbours.setdefault(pair.first, []).append(pair)
+        neighbours.setdefault(pair.second, []).append(pair)
+    kept: list[NearPair] = []
+    reached: set[Subject] = set()
+    while remaining := neighbours.keys() - reached:
+        root = preferences.choose_among(sorted(_component(next(iter(remaining)), neighbours), key=_place))
+        reached.add(root)
+        border = [root]
+        for leaf in border:
+            for pair in neighbours[leaf]:
+                other = pair.second if pair.first is leaf else pair.first
+                if other not in reached:
+                    reached.add(other)
+                    border.append(other)
+                    kept.append(pair)
+    return kept
+
+
+def _component(start: Subject, neighbours: dict[Subject, list[NearPair]]) -> set[Subject]:
+    found, border = {start}, [start]
+    for leaf in border:
+        for pair in neighbours[leaf]:
+            for other in (pair.first, pair.second):
+                if other not in found:
+                    found.add(other)
+                    border.append(other)
+    return found
+
+
+def _place(subject: Subject) -> int:
+    return subject.place
+
+
+class _Forest:
+    """The hits so far: each leaf follows from one other at most, and never from itself.
+
+    Attributes:
+        aliases: Leaves that follow from another bit for bit or nearly.
+    """
+
+    def __init__(self) -> None:
+        self.aliases: set[KeyPath] = set()
+        self._found: list[tuple[int, Hit]] = []
+        self._roots: dict[KeyPath, KeyPath] = {}
+
+    def grow(self, outcomes: Iterable[Outcome]) -> None:
+        """Takes in what was proved, the best kind first."""
+        ranked = sorted(outcomes, key=lambda outcome: (not outcome.fits, _KINDS.index(outcome.candidate.kind)))
+        for outcome in ranked:
+            canonical, alias = outcome.candidate.canonical, outcome.candidate.alias
+            if alias.path in self.aliases or self.connects(canonical.path, alias.path):
+                continue
+            hit = _to_hit(outcome)
+            if hit is not None:
+                self.aliases.add(alias.path)
+                self._roots[self._root(alias.path)] = self._root(canonical.path)
+                self._found.append((alias.place, hit))
+
+    def connects(self, first: KeyPath, second: KeyPath) -> bool:
+        """Whether two leaves hang together already."""
+        return self._root(first) == self._root(second)
+
+    def hits(self) -> Iterator[Hit]:
+        """Gives the hits by kind, then in stored order of the aliases."""
+        for _, hit in sorted(self._found, key=lambda found: (_KINDS.index(found[1].kind), found[0])):
+            yield hit
+
+    def _root(self, path: KeyPath) -> KeyPath:
+        while path in self._roots:
+            path = self._roots[path]
+        return path
+
+
+def _to_hit(outcome: Outcome) -> Hit | None:
+    candidate = outcome.candidate
+    canonical, alias = candidate.canonical, candidate.alias
+    if outcome.fits:
+        kind: HitKind = "ambiguous" if len(outcome.fits) > 1 else candidate.kind
+        if kind in ("identical", "transposed"):
+            kind = "identical" if outcome.fits[0].is_same else "transposed"
+        return Hit(kind, canonical.path, alias.path, outcome.fits[0], outcome.fits, alias.spec)
+    if outcome.is_near or candidate.kind == "drifted":
+        return Hit("drifted", canonical.path, alias.path, candidate.transforms[0], (), alias.spec, outcome.drift)
+    return None

@@ -1,0 +1,98 @@
+"""Stated pairs: what became of the ties that a checkpoint declares, or that names suggest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import numpy as np
+
+from tiecli.detect.hits import HitKind
+from tiecli.detect.preferences import Pair, Preferences
+from tiecli.detect.proofs import Candidate, Outcome, prove_all
+from tiecli.detect.subjects import Subject, alignment, axis_orders, make_transform
+from tiecli.detect.survey import Survey, family_of
+from tiecli.differences import decode
+from tiecli.keypaths import KeyPath
+from tiecli.transforms import SAME, Step, Transform
+from tiecli.transforms.steps import Cast, Pad, Range, Slice
+
+
+def prove_stated(
+    survey: Survey,
+    preferences: Preferences,
+    declared: Collection[Pair],
+    connects: Callable[[KeyPath, KeyPath], bool],
+) -> list[Outcome]:
+    """Compares the stated pairs that nothing has connected yet, however far apart they are.
+
+    Args:
+        survey: Samples of the leaves.
+        preferences: Knows the pairs.
+        declared: Those of them that count even where both leaves are constant.
+        connects: Whether two leaves hang together already.
+    """
+    candidates = []
+    for pair in preferences.stated:
+        leaves = tuple(survey.subjects.get(path) for path in pair)
+        if None in leaves or pair[0] == pair[1] or connects(*pair):
+            continue
+        if pair not in declared and set(pair) <= survey.samples.constant:
+            continue
+        canonical, alias = survey.subjects[pair[0]], survey.subjects[pair[1]]
+        transforms = _fitting_shapes(survey, canonical, alias)
+        if transforms:
+            candidates.append(Candidate("drifted", canonical, alias, transforms))
+    return [_with_kind(outcome) for outcome in prove_all(survey.samples, candidates)]
+
+
+def _with_kind(outcome: Outcome) -> Outcome:
+    candidate = outcome.candidate
+    if not outcome.fits:
+        return outcome
+    steps = outcome.fits[0].steps
+    kind: HitKind = "transposed" if steps else "identical"
+    if any(isinstance(step, Cast) for step in steps):
+        kind = "cast"
+    elif any(isinstance(step, Slice | Pad) for step in steps):
+        kind = "prefix"
+    return Outcome(Candidate(kind, candidate.canonical, candidate.alias, candidate.transforms), outcome.fits)
+
+
+def _fitting_shapes(survey: Survey, canonical: Subject, alias: Subject) -> tuple[Transform, ...]:
+    """Lists the transforms that take one spec to the other, the one that fits the samples best first."""
+    source, spec = canonical.spec, alias.spec
+    if family_of(source) != family_of(spec):
+        return _fitting_prefix(canonical, alias)
+    if spec.dtype.kind == "packed":
+        return (SAME,)
+    then: tuple[Step, ...] = ()
+    if source.dtype != spec.dtype:
+        if {source.dtype.kind, spec.dtype.kind} != {"float"}:
+            return ()
+        then = (Cast(spec.dtype),)
+    wanted = decode(survey.samples.section(canonical.path, ("whole",))[0], source.dtype)
+    rows = survey.samples.section(alias.path, ("whole",))
+    distances: dict[Transform, float] = {}
+    for order, row in zip(axis_orders(spec.shape), rows, strict=True):
+        transform = alignment(canonical, alias, order, then)
+        distances.setdefault(transform, _distance(wanted, decode(row, spec.dtype)))
+    least = min(distances.values())
+    best = sorted(distances, key=lambda transform: (distances[transform], not transform.is_same))
+    return tuple(transform for transform in best if distances[transform] == least)
+
+
+def _fitting_prefix(canonical: Subject, alias: Subject) -> tuple[Transform, ...]:
+    source, spec = canonical.spec, alias.spec
+    if source.dtype != spec.dtype or not source.shape or source.dtype.kind == "packed":
+        return ()
+    if len(source.shape) != len(spec.shape) or source.shape[1:] != spec.shape[1:]:
+        return ()
+    rows, wanted = source.shape[0], spec.shape[0]
+    step: Step = Slice((Range(stop=wanted),)) if wanted < rows else Pad(0, 0, wanted - rows)
+    return (make_transform((step,)),)
+
+
+def _distance(first: np.ndarray, second: np.ndarray) -> float:
+    with np.errstate(all="ignore"):
+        apart = np.abs(first.astype(np.complex128) - second.astype(np.complex128))
+    return float(np.nan_to_num(apart, nan=1e300, posinf=1e300).mean())
