@@ -16,7 +16,7 @@ wide = [DTYPES["F64"], DTYPES["F32"]]
 
 
 @given(st.data(), pipes(dtypes=[DTYPES["F64"]], casts=wide, scales=exact_scales))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_the_dot_products_are_equal(data: st.DataObject, pipe: Pipe) -> None:
     """`<T x, y> == <x, T' y>`, exactly, on whole numbers."""
     transform = Transform(pipe.steps)
@@ -31,6 +31,7 @@ def test_the_dot_products_are_equal(data: st.DataObject, pipe: Pipe) -> None:
 
 
 @given(st.data(), pipes(dtypes=[DTYPES["C64"]], casts=[DTYPES["C64"]], scales=exact_scales))
+@settings(deadline=None)
 def test_the_real_dot_products_of_complex_leaves_are_equal(data: st.DataObject, pipe: Pipe) -> None:
     """`Re <T x, y> == Re <x, T' y>`, exactly, on whole complex numbers."""
     transform = Transform(pipe.steps)

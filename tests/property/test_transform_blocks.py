@@ -44,7 +44,7 @@ def cuts(draw: st.DrawFn, length: int) -> list[tuple[int, int]]:
 
 
 @given(st.data(), pipes(), st.sampled_from([0, 1, blocks_module.SMALL_BLOCK]))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_blocks_of_a_partition_are_the_whole(data: st.DataObject, pipe: Pipe, small: int) -> None:
     """Blocks that cut up the result hold its bits, and read a few times their size at most."""
     transform = Transform(pipe.steps)

@@ -23,7 +23,7 @@ from tiecli.transforms.shapes import step_spec
 
 
 @given(st.data(), pipes())
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_spec_is_the_shape_and_dtype_of_the_result(data: st.DataObject, pipe: Pipe) -> None:
     """`spec(sources)` describes `forward(arrays)`."""
     transform = Transform(pipe.steps)
@@ -39,7 +39,7 @@ def test_spec_is_the_shape_and_dtype_of_the_result(data: st.DataObject, pipe: Pi
         scales=st.sampled_from([-1.0, 2.0, -8.0, 0.5, 0.1]),
     ),
 )
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_rewriting_to_canonical_form_changes_no_value(data: st.DataObject, pipe: Pipe) -> None:
     """Steps applied one by one, as written, give the bits that the canonical pipe gives."""
     arrays = [data.draw(small_integers(source)) for source in pipe.sources]
@@ -57,6 +57,7 @@ def test_rewriting_to_canonical_form_changes_no_value(data: st.DataObject, pipe:
 
 
 @given(st.data())
+@settings(deadline=None)
 def test_a_pattern_gives_what_einops_gives(data: st.DataObject) -> None:
     """The shape rule and the rewriting of patterns agree with einops itself."""
     source = LeafSpec(data.draw(shapes), data.draw(st.sampled_from(FLOATS)))

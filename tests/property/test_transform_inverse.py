@@ -14,7 +14,7 @@ from tiecli.transforms.steps import Cast
 
 
 @given(st.data(), pipes(joins=False))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_the_inverse_gives_back_every_bit(data: st.DataObject, pipe: Pipe) -> None:
     """`inverse(forward(x)) == x` bit for bit, NaN payloads and negative zeros included."""
     transform = Transform(pipe.steps)
@@ -28,6 +28,7 @@ def test_the_inverse_gives_back_every_bit(data: st.DataObject, pipe: Pipe) -> No
 
 
 @given(pipes(joins=False, structural=True))
+@settings(deadline=None)
 def test_a_structural_bijection_has_an_inverse(pipe: Pipe) -> None:
     """No structural transform that keeps every element is left without an inverse."""
     transform = Transform(pipe.steps)
@@ -37,7 +38,7 @@ def test_a_structural_bijection_has_an_inverse(pipe: Pipe) -> None:
 
 
 @given(st.data(), st.sampled_from(COMPUTING), st.sampled_from(COMPUTING))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_a_widening_cast_is_undone_by_casting_back(data: st.DataObject, source: DType, target: DType) -> None:
     """A cast that is said to hold every value holds every bit pattern."""
     spec = LeafSpec((64,), source)

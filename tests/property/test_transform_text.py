@@ -45,7 +45,7 @@ fragments = st.sampled_from(
 
 
 @given(any_steps)
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_parse_reads_back_what_str_writes(steps: tuple[Step, ...]) -> None:
     """`parse(str(transform)) == transform`, and the text is short enough to be read."""
     try:
@@ -58,13 +58,14 @@ def test_parse_reads_back_what_str_writes(steps: tuple[Step, ...]) -> None:
 
 
 @given(any_steps)
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_steps_are_read_as_they_are_written(steps: tuple[Step, ...]) -> None:
     """Before anything is rewritten, text and steps are the same thing."""
     assert parse_steps(format_steps(steps)) == steps
 
 
 @given(any_steps)
+@settings(deadline=None)
 def test_the_canonical_form_is_stable(steps: tuple[Step, ...]) -> None:
     """Rewriting a canonical pipe changes nothing."""
     try:
@@ -76,7 +77,7 @@ def test_the_canonical_form_is_stable(steps: tuple[Step, ...]) -> None:
 
 
 @given(st.text() | st.lists(fragments, max_size=12).map("".join))
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 def test_only_a_syntax_error_comes_out_of_any_text(text: str) -> None:
     """Whatever is typed, it parses or it is refused in one way; and what parses reads back."""
     with contextlib.suppress(TransformSyntaxError):

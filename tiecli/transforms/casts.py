@@ -85,8 +85,8 @@ def _float_to_float(array: Array, source: DType, target: DType) -> Array:
     values = array.astype(np.float32) if source.bits < 32 else array
     if source.bits == 64 and target.numpy_name not in ("float32", "float16"):
         values = _round_to_odd(array)
-    result = values.astype(numpy_dtype(target))
-    nans = np.isnan(array)
+    result = values.astype(numpy_dtype(target), copy=values is array)
+    nans = np.isnan(values)
     if nans.any():
         bits_of(result)[nans] = _nan_bits(bits_of(array)[nans].astype(np.uint64), source, target)
     return result
@@ -121,10 +121,11 @@ def _round_to_odd(values: Array) -> Array:
     single = values.astype(np.float32)
     back = single.astype(np.float64)
     bits = single.view(np.uint32)
-    # Neither NaN nor infinity is inexact; what overflowed is, and steps back to the largest float32.
-    inexact_and_even = (back != values) & ~np.isnan(values) & (bits & 1 == 0)
-    outward = np.where(np.abs(back) < np.abs(values), 1, -1)
-    return np.where(inexact_and_even, bits + outward, bits).astype(np.uint32).view(np.float32)
+    # Round towards zero, then mark what was cut off in the last bit. What overflowed steps
+    # back to the largest float32; a NaN stays one.
+    bits -= (np.abs(back) > np.abs(values)).view(np.uint8)
+    bits |= (back != values).view(np.uint8)
+    return single
 
 
 def _integer_to_double(array: Array) -> Array:

@@ -228,7 +228,7 @@ def _elementwise_dtype(step: Scale | Negate | Cast | Conjugate, dtype: DType, re
         return step.dtype
     if dtype.kind not in ("float", "complex"):
         raise refuse("a float or complex dtype")
-    if isinstance(step, Negate) and dtype.name == "F8_E8M0":
+    if dtype.name == "F8_E8M0" and (isinstance(step, Negate) or (isinstance(step, Scale) and step.factor < 0)):
         raise refuse("a dtype with a sign")
     if isinstance(step, Scale) and round_factor(step.factor, dtype) is None:
         raise refuse("a factor that is finite and not zero in float32, which this dtype is scaled in")

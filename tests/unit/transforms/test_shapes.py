@@ -86,6 +86,7 @@ def test_each_step_says_what_it_gives(text: str, sources: list[LeafSpec], expect
         ("neg", [leaf(4, dtype="BOOL")], "expected a float or complex dtype"),
         ("conj", [leaf(4, dtype="U8")], "expected a float or complex dtype"),
         ("neg", [leaf(4, dtype="F8_E8M0")], "expected a dtype with a sign"),
+        ("scale(-2)", [leaf(4, dtype="F8_E8M0")], "expected a dtype with a sign"),
         ("scale(1e-60)", [leaf(4, dtype="BF16")], "expected a factor that is finite and not zero in float32"),
         ("scale(1e60)", [leaf(4)], "expected a factor that is finite and not zero in float32"),
         ("cast(F32)", [leaf(4, dtype="C64")], "expected real elements; a cast would drop the imaginary parts"),
