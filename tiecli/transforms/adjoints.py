@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, assert_never
 
-import einops
 import numpy as np
 
 from tiecli.errors import TransformMismatchError
@@ -109,6 +108,8 @@ def _arrange_back(step: Rearrange, cotangent: Any, shape: tuple[int, ...]) -> An
     lengths = resolve_lengths(step, shape) or ()
     if 0 in shape:
         return cotangent.reshape(shape)
+    import einops
+
     pattern = f"{format_side(step.right)} -> {format_side(step.left)}"
     return einops.rearrange(cotangent, pattern, **{axis_name(axis): size for axis, size in enumerate(lengths)})
 

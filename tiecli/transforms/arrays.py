@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, assert_never
 
-import einops
 import numpy as np
 
 from tiecli.errors import TransformMismatchError
@@ -106,6 +105,9 @@ def _move(step: Structural, arrays: Sequence[Any], xp: ModuleType) -> Any:  # no
         case Permute(axes):
             return xp.transpose(array, axes)
         case Rearrange(_, _, sizes):
+            # Start-up time: most transforms have no pattern.
+            import einops
+
             known = {axis_name(axis): size for axis, size in enumerate(sizes) if size is not None}
             return einops.rearrange(array, format_sides(step), **known)
         case Slice(head, tail):
