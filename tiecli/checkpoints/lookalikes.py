@@ -8,6 +8,9 @@ from tiecli.errors import CheckpointNotFoundError, LfsPointerError
 
 _TORCH = "Convert it in Python: `safetensors.torch.save_file(torch.load(FILE, weights_only=True), OUT)`."
 
+# What the text of a header may begin with.
+_OPENINGS = (b"{", b" ", b"\n", b"\r", b"\t")
+
 # First bytes, what they betray, and what to do about it.
 _MARKS: tuple[tuple[bytes, str, str], ...] = (
     (b"PK\x03\x04", "a zip archive, as `torch.save` and `numpy.savez` write it", _TORCH),
@@ -39,7 +42,7 @@ def name_lookalike(start: bytes) -> tuple[str, str] | None:
     for mark, what, hint in _MARKS:
         if start.startswith(mark):
             # A header of 640 bytes begins like a pickle; what follows its length tells them apart.
-            return None if start[4:8] == bytes(4) and start[8:9] in b"{ \n\r\t" else (what, hint)
+            return None if start[4:8] == bytes(4) and start[8:9] in _OPENINGS else (what, hint)
     # A JSON text would state a header of many exabytes, so nothing valid is lost.
     if re.match(rb"\s*[{\[]\s*(\"|\}|\]|$)", start) and start[7:8] not in (b"\x00", b""):
         return "JSON text", "Give the `.safetensors` file itself, or the directory that holds it."

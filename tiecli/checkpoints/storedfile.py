@@ -58,7 +58,7 @@ class StoredFile:
             except OSError as error:
                 raise unreadable(self.label, error) from error
             if count == 0:
-                raise _changed(self.label, f"it ends at byte {offset + done:,} now")
+                raise _changed(self.label, f"it ends at byte {os.fstat(self.descriptor).st_size:,} now")
             done += count
 
     def check_unchanged(self) -> None:
