@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tiecli.errors import ConfigFileError
+from tiecli.configs import FLAG, Reading, class_names, find_class, flag_at, parse_config, read_flag
 from tiecli.jsontexts import set_member
-from tiecli.modelclasses import ModelClass, default_of_type, find_model_class
+from tiecli.modelclasses import ModelClass
 from tiecli.rolenames import find_role, named_like_ties, preferred_canonical
 
 __all__ = [
@@ -21,7 +20,6 @@ __all__ = [
     "preferred_canonical",
 ]
 
-FLAG = "tie_word_embeddings"
 _NESTED_KEYS = ("text_config", "llm_config", "language_config", "decoder")
 
 
@@ -53,15 +51,6 @@ class ConfigChange:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """What a config says: to transformers 5 (`newer`), to transformers 4 (`older`), and where."""
-
-    newer: bool
-    older: bool
-    place: str
-
-
 def declared_ties(config_text: str | None, stored: Collection[str]) -> tuple[DeclaredTie, ...]:
     """Lists the ties that `config.json` says hold between the leaves of a checkpoint.
 
@@ -83,11 +72,11 @@ def declared_ties(config_text: str | None, stored: Collection[str]) -> tuple[Dec
     """
     if config_text is None:
         return ()
-    document = _parse_config(config_text)
-    model_class = _find_class(document)
+    document = parse_config(config_text)
+    model_class = find_class(document)
     if model_class is None:
         return tuple(_declared_by_name(document, stored))
-    reading = _read_flag(document, model_class)
+    reading = read_flag(document, model_class)
     if not (reading.newer or reading.older):
         return ()
     agreed = reading.newer and reading.older
@@ -120,8 +109,8 @@ def plan_config_change(
     Raises:
         ConfigFileError: The text is no JSON object.
     """
-    document = _parse_config(config_text)
-    model_class = _find_class(document)
+    document = parse_config(config_text)
+    model_class = find_class(document)
     if not tied:
         return _after_untie(document, model_class, untied)
     if model_class is None:
@@ -129,20 +118,34 @@ def plan_config_change(
     names = {*stored, *(name for pair in tied for name in pair)}
     spelled = model_class.spell(names)
     governed = [pair for pair in tied if pair in spelled or pair[::-1] in spelled]
-    reading = _read_flag(document, model_class)
-    hindrance = _hindrance(model_class, reading, governed, tied)
+    reading = read_flag(document, model_class)
+    hindrance = _hindrance(model_class, reading, governed, tied) or _bystander(spelled, tied, stored)
     if hindrance is None:
-        gone = {alias for alias, _ in tied}
-        others = [alias for alias, canonical in spelled if alias not in gone and {alias, canonical} <= {*stored}]
-        if others:
-            hindrance = f"{FLAG} would also tie `{others[0]}`, which is stored on its own"
-    if hindrance is not None:
-        return ConfigChange(None, f"config.json left alone: {hindrance}")
-    return _set_flag(config_text, _places(document, model_class, reading), f"{model_class.name} ties by it")
+        change = _set_flag(config_text, _places(document, model_class, reading), f"{model_class.name} ties by it")
+    else:
+        change = ConfigChange(None, f"config.json left alone: {hindrance}")
+    return ConfigChange(change.text, change.reason + _warn_of_inverted(spelled, tied))
+
+
+def _bystander(
+    spelled: Collection[tuple[str, str]], tied: Sequence[tuple[str, str]], stored: Collection[str]
+) -> str | None:
+    """Says which stored leaf the flag would tie too, or None."""
+    gone = {alias for alias, _ in tied}
+    for alias, canonical in spelled:
+        if alias not in gone and alias in stored and canonical in stored:
+            return f"{FLAG} would also tie `{alias}`, which is stored on its own"
+    return None
+
+
+def _warn_of_inverted(spelled: Collection[tuple[str, str]], tied: Sequence[tuple[str, str]]) -> str:
+    # Source: transformers 4.57.6, run: both leaves stay on the meta device, without an error.
+    inverted = [alias for alias, canonical in tied if (canonical, alias) in spelled]
+    return f"; transformers 4 looks for `{inverted[0]}` and leaves it without values" if inverted else ""
 
 
 def _hindrance(
-    model_class: ModelClass, reading: _Reading, governed: Sequence[tuple[str, str]], tied: Sequence[tuple[str, str]]
+    model_class: ModelClass, reading: Reading, governed: Sequence[tuple[str, str]], tied: Sequence[tuple[str, str]]
 ) -> str | None:
     """Says why the flag is not to be set, or None if it is."""
     name = model_class.name
@@ -164,11 +167,11 @@ def _after_untie(
     document: Mapping[str, Any], model_class: ModelClass | None, untied: Sequence[tuple[str, str]]
 ) -> ConfigChange:
     if not untied:
-        return ConfigChange(None, "config.json left alone: no tie changed")
+        return ConfigChange(None, "config.json left alone: it speaks of no such tie")
     alias, canonical = untied[0]
     says_so = document.get(FLAG) is True
     if model_class is not None:
-        reading = _read_flag(document, model_class)
+        reading = read_flag(document, model_class)
         says_so = reading.newer or reading.older
     if says_so:
         return ConfigChange(
@@ -179,11 +182,11 @@ def _after_untie(
 
 def _tie_unknown_class(config_text: str, document: Mapping[str, Any], tied: Sequence[tuple[str, str]]) -> ConfigChange:
     """Sets the flag for a class that is not in the table, if names and flag are both plain."""
-    places = [place for place in ((), *((key,) for key in _NESTED_KEYS)) if _flag_at(document, place) is not None]
-    who = _class_names(document)[0] if _class_names(document) else "a model without `architectures`"
+    places = [place for place in ((), *((key,) for key in _NESTED_KEYS)) if flag_at(document, place) is not None]
+    who = class_names(document)[0] if class_names(document) else "a model without `architectures`"
     if not places:
         return ConfigChange(None, f"config.json left alone: {who} is not known here, and the file has no {FLAG}")
-    off = [place for place in places if _flag_at(document, place) is False]
+    off = [place for place in places if flag_at(document, place) is False]
     if not off:
         return ConfigChange(None, f"config.json left alone: {FLAG} is true already")
     plain = [pair for pair in tied if {find_role(name) for name in pair} in ({"embedding", "head"}, {"shared", "head"})]
@@ -199,65 +202,26 @@ def _set_flag(config_text: str, places: Sequence[tuple[str, ...]], reason: str) 
         text = config_text
         for place in places:
             text = set_member(text, place, FLAG, "true")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return ConfigChange(None, f"config.json left alone: cannot set {spelled}, since {error}")
     return ConfigChange(text, f"config.json: {spelled} set to true, since {reason}")
 
 
-def _places(document: Mapping[str, Any], model_class: ModelClass, reading: _Reading) -> list[tuple[str, ...]]:
+def _places(document: Mapping[str, Any], model_class: ModelClass, reading: Reading) -> list[tuple[str, ...]]:
     """Lists where the flag must be set for transformers 4 and 5 to read it as true."""
     inner = (model_class.nested,)
     has_inner = bool(model_class.nested) and isinstance(document.get(model_class.nested), dict)
     places: list[tuple[str, ...]] = []
-    if model_class.flag != "nested" and (_flag_at(document, ()) is False or not (reading.newer and has_inner)):
+    if model_class.flag != "nested" and (flag_at(document, ()) is False or not (reading.newer and has_inner)):
         places.append(())
-    if has_inner and (_flag_at(document, inner) is False or not reading.older):
+    if has_inner and (flag_at(document, inner) is False or not reading.older):
         places.append(inner)
     return places
 
 
-def _read_flag(document: Mapping[str, Any], model_class: ModelClass) -> _Reading:
-    top = _flag_at(document, ())
-    section = document.get(model_class.nested) if model_class.nested else None
-    inner = _flag_at(document, (model_class.nested,))
-    implied = inner
-    if implied is None and isinstance(section, dict):
-        implied = default_of_type(str(section.get("model_type")))
-    at_top = model_class.default if top is None else top
-    older = model_class.older if top is None else top
-    older = older if implied is None else implied
-    match model_class.flag:
-        case "always":
-            newer = True
-        case "never":
-            newer = older = False
-        case "nested":
-            newer = older = model_class.default if implied is None else implied
-        case "either":
-            newer = at_top or bool(implied)
-        case "top":
-            newer = at_top
-    place = _place(model_class, top, inner)
-    if newer != older:
-        place += f", as transformers {5 if newer else 4} reads it"
-    return _Reading(newer, older, place)
-
-
-def _place(model_class: ModelClass, top: bool | None, inner: bool | None) -> str:
-    """Says where the answer stands, for people."""
-    name = model_class.name
-    if model_class.flag == "always":
-        return f"{name} ties whatever {FLAG} says"
-    if inner is not None and (top is None or inner != top):
-        return f"{model_class.nested}.{FLAG} is {json.dumps(inner)} ({name})"
-    if top is not None:
-        return f"{FLAG} is {json.dumps(top)} ({name})"
-    return f"{FLAG} is absent, and {name} ties by default"
-
-
 def _declared_by_name(document: Mapping[str, Any], stored: Collection[str]) -> Iterator[DeclaredTie]:
     """Lists head and embedding of a class that is not in the table; both must be stored."""
-    places = [place for place in ((), *((key,) for key in _NESTED_KEYS)) if _flag_at(document, place)]
+    places = [place for place in ((), *((key,) for key in _NESTED_KEYS)) if flag_at(document, place)]
     for canonical, alias in named_like_ties(stored) if places else ():
         if find_role(alias) == "head":
             place = ".".join((*places[0], FLAG))
@@ -276,36 +240,3 @@ def _rooted(pairs: Sequence[tuple[str, str]], stored: Collection[str]) -> Iterat
         # The class's own choice first; else an embedding rather than a head.
         root = canonical if canonical in stored else min(present, key=lambda name: find_role(name) == "head")
         yield from ((name, root) for name in (canonical, *aliases) if name != root)
-
-
-def _parse_config(text: str) -> Mapping[str, Any]:
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigFileError(
-            f"`config.json` is not JSON: {error}", "Mend the file, or move it away to go by the leaves alone."
-        ) from error
-    if not isinstance(document, dict):
-        raise ConfigFileError(
-            f"`config.json` holds a {type(document).__name__}, expected an object",
-            "Mend the file, or move it away to go by the leaves alone.",
-        )
-    return document
-
-
-def _flag_at(document: Mapping[str, Any], place: tuple[str, ...]) -> bool | None:
-    section: Any = document
-    for key in place:
-        section = section.get(key) if isinstance(section, dict) else None
-    value = section.get(FLAG) if isinstance(section, dict) else None
-    return value if isinstance(value, bool) else None
-
-
-def _class_names(document: Mapping[str, Any]) -> tuple[str, ...]:
-    names = document.get("architectures")
-    return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
-
-
-def _find_class(document: Mapping[str, Any]) -> ModelClass | None:
-    found = (find_model_class(name) for name in _class_names(document))
-    return next((model_class for model_class in found if model_class is not None), None)

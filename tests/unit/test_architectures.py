@@ -229,6 +229,22 @@ def test_the_flag_is_left_alone_with_a_reason(
     assert "\n" not in change.reason
 
 
+def test_keeping_the_head_is_warned_of() -> None:
+    """With the embedding dropped instead, the flag is right for transformers 5 alone."""
+    change = plan_config_change(config("Qwen2ForCausalLM"), [(EMBED, HEAD)])
+
+    assert change.text is not None
+    assert change.reason.endswith(f"; transformers 4 looks for `{EMBED}` and leaves it without values")
+
+
+def test_a_tie_by_another_transform_is_none_of_the_configs_business() -> None:
+    """No identity tie, no untied leaf: nothing to say but that."""
+    change = plan_config_change(config("GPT2LMHeadModel"), [])
+
+    assert change.text is None
+    assert change.reason == "config.json left alone: it speaks of no such tie"
+
+
 def test_an_unknown_class_has_its_flag_set_for_a_plain_pair() -> None:
     """Embedding and head by name, and a flag that says false, wherever it stands."""
     text = config("HomemadeLM", text_config={"tie_word_embeddings": False})
