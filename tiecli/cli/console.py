@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from tiecli.checkpoints.protocol import Progress, ignore_progress
-from tiecli.render.lines import Line, plain_text
+from tiecli.render.lines import Line, escape, plain_text
 
 STYLES: Mapping[str, str] = {
     "title": "bold",
@@ -80,4 +80,4 @@ def _write(lines: Iterable[Line], stream: TextIO) -> None:
 
     console = Console(file=stream, highlight=False, soft_wrap=True)
     for spans in lines:
-        console.print(Text.assemble(*((text, STYLES.get(style, "")) for text, style in spans)), soft_wrap=True)
+        console.print(Text.assemble(*((escape(text), STYLES.get(style, "")) for text, style in spans)), soft_wrap=True)

@@ -19,9 +19,21 @@ def line(*pieces: str | Span) -> Line:
     return tuple((piece, "") if isinstance(piece, str) else piece for piece in pieces)
 
 
+def escape(text: str) -> str:
+    """Spells control characters out: names come from untrusted files, and must not reach a terminal raw.
+
+    Example:
+        >>> escape("a" + chr(27) + "[2J")
+        'a\\x1b[2J'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 def plain_text(lines: Iterable[Line]) -> str:
     """Gives lines as text without styles, each ended by a newline."""
-    return "".join("".join(text for text, _ in spans).rstrip() + "\n" for spans in lines)
+    return "".join(escape("".join(text for text, _ in spans).rstrip()) + "\n" for spans in lines)
 
 
 def align_columns(rows: Sequence[Sequence[str | Span]], right: Sequence[int] = (), gap: int = 3) -> list[Line]:
