@@ -20,7 +20,7 @@ def line(*pieces: str | Span) -> Line:
 
 
 def escape(text: str) -> str:
-    """Spells control characters out: names come from untrusted files, and must not reach a terminal raw.
+    r"""Spells control characters out: names come from untrusted files, and must not reach a terminal raw.
 
     Example:
         >>> escape("a" + chr(27) + "[2J")
