@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 from tiecli.checkpoints.protocol import CheckpointReader, Progress, ignore_progress
 from tiecli.compare import Comparison, compare_leaf
@@ -57,6 +58,7 @@ class _Side:
         self._places: dict[int, tuple[int, int]] = {}
 
     def has(self, path: KeyPath) -> bool:
+        """Says whether a leaf is there, stored or as an alias."""
         return path in self.specs or path in self.aliases
 
     def tie(self, path: KeyPath) -> str | None:
@@ -101,6 +103,7 @@ class _Run:
         self.same_files = len(files) > 1 and set(files) == set(right.reader.files)
 
     def diff_leaves(self) -> Iterator[DiffEntry]:
+        """Yields what is different about each leaf, in the order of the left side."""
         left, right = self.left, self.right
         gone = (path for path in left.specs if not right.has(path))
         new = (path for path in right.specs if not left.has(path))
@@ -161,6 +164,7 @@ class _Run:
         reported = 0
 
         def report(nbytes: int) -> None:
+            """Passes progress on, up to the size of the leaf."""
             # A leaf that is measured is read from its start again; its bytes count once.
             nonlocal reported
             nbytes = min(nbytes, spec.nbytes - reported)
@@ -200,20 +204,9 @@ class _Run:
         transform: Transform,
         progress: Progress,
     ) -> Comparison:
-        def compare(*, measure: bool) -> Comparison:
-            return compare_leaf(
-                side.reader,
-                path,
-                other.reader,
-                canonicals,
-                transform,
-                measure=measure,
-                cosine=measure,
-                progress=progress,
-            )
-
+        compare = partial(compare_leaf, side.reader, path, other.reader, canonicals, transform, progress=progress)
         comparison = compare(measure=False)
-        return comparison if comparison.equal or not self.values else compare(measure=True)
+        return comparison if comparison.equal or not self.values else compare(measure=True, cosine=True)
 
     def _renamed(self, old: KeyPath, new: KeyPath) -> DiffEntry:
         spec = self.left.specs[old]

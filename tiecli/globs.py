@@ -200,6 +200,7 @@ class _Translation:
         self.groups = 0
 
     def run(self) -> tuple[str, tuple[_Capture, ...]]:
+        """Gives the regular expression, and what its groups capture."""
         if not self.text:
             raise _syntax_error(self.text, 0, "a name or a pattern")
         self._segment_start()

@@ -178,26 +178,32 @@ class _Node:
         return members[name]
 
     def text(self, name: str) -> str:
+        """Gives a member that must be a string."""
         return str(self._member(name, str, "a string"))
 
     def flag(self, name: str) -> bool:
+        """Gives a member that must be true or false."""
         return bool(self._member(name, bool, "true or false"))
 
     def count(self, name: str) -> int:
+        """Gives a member that must be a whole number of at least 0."""
         value = int(self._member(name, int, "a number"))
         if value < 0:
             raise ManifestError(f"{self.place}.{name}: expected a number of at least 0, found {value}", _HINT)
         return value
 
     def items(self, name: str) -> list[_Node]:
+        """Gives the items of a member that must be a list."""
         values = self._member(name, list, "a list")
         return [_Node(value, f"{self.place}.{name}[{i}]") for i, value in enumerate(values)]
 
     def members(self, name: str) -> list[tuple[str, _Node]]:
+        """Gives the members of a member that must be an object."""
         values = self._member(name, dict, "an object")
         return [(key, _Node(value, f'{self.place}.{name}["{key:.60}"]')) for key, value in values.items()]
 
     def node(self, name: str) -> _Node:
+        """Gives a member that may be anything."""
         return _Node(self._member(name, object, "a value"), f"{self.place}.{name}")
 
 
