@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -279,3 +281,41 @@ class TestPair:
         """Every leaf of every source must be used."""
         with pytest.raises(PairingError, match=re.escape("sources without a destination: `k.1`")):
             pair("(q.{i}, k.{i})", "qk.{i}", "q.0", "k.0", "k.1", "qk.0")
+
+
+class TestPage:
+    """What `docs/key-paths.md` says is so."""
+
+    PAGE = (Path(__file__).parents[2] / "docs" / "key-paths.md").read_text(encoding="utf-8")
+    LEAVES = leaves(*PAGE.split("With these leaves:\n\n```\n")[1].split("\n```")[0].split("\n"))
+
+    @classmethod
+    def rows(cls, heading: str) -> list[list[list[str]]]:
+        """Gives the code spans of each cell, of each row of the table below a heading."""
+        lines = cls.PAGE.split(heading)[1].split("\n\n")[0].splitlines()[2:]
+        cells = ([re.findall("`([^`]+)`", cell) for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines)
+        return [[[code.replace("\\|", "|") for code in cell] for cell in row] for row in cells]
+
+    def test_exact_forms(self) -> None:
+        """Each text form has the keys beside it."""
+        for (text,), keys in self.rows("| text | keys |"):
+            expected = tuple(json.loads(key) for key in keys)
+            assert KeyPath.parse(text) == KeyPath(expected)
+            assert str(KeyPath(expected)) == text
+
+    def test_patterns(self) -> None:
+        """Each pattern selects the leaves beside it."""
+        rows = self.rows("| pattern | selects |")
+        assert len(rows) == 10
+        for (pattern,), expected in rows:
+            assert [path.spelling for path in select_leaves(pattern, self.LEAVES)] == expected, pattern
+
+    def test_pairs(self) -> None:
+        """Each pair of sides gives the pairs beside it."""
+        rows = self.rows("| `--src` | `--dst` | pairs |")
+        assert len(rows) == 8
+        for (src,), (dst,), expected in rows:
+            found = pair_leaves(src, dst, self.LEAVES)
+            assert [
+                f"{' + '.join(source.spelling for source in sources)} → {alias.spelling}" for sources, alias in found
+            ] == expected, (src, dst)
