@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tiecli.jsontexts import set_member
@@ -22,6 +22,7 @@ documents = st.fixed_dictionaries({"inner": objects(values)}, optional={"flag": 
 layouts = st.sampled_from([{}, {"indent": 2}, {"indent": "\t", "sort_keys": True}, {"separators": (" ,  ", " :\n")}])
 
 
+@settings(max_examples=50)
 @given(document=documents, layout=layouts, nested=st.booleans())
 def test_only_the_member_changes(document: dict[str, Any], layout: dict[str, Any], nested: bool) -> None:
     """The document equals the old one but for the member, at whichever depth, in every layout."""
@@ -34,6 +35,7 @@ def test_only_the_member_changes(document: dict[str, Any], layout: dict[str, Any
     assert json.loads(changed) == expected
 
 
+@settings(max_examples=50)
 @given(document=documents, layout=layouts)
 def test_the_text_around_the_member_stays(document: dict[str, Any], layout: dict[str, Any]) -> None:
     """A replaced value can be put back, and a new member is one stretch of text in the old text."""
@@ -48,6 +50,7 @@ def test_the_text_around_the_member_stays(document: dict[str, Any], layout: dict
         assert text in {changed[:start] + changed[start + grown :] for start in range(len(text) + 1)}
 
 
+@settings(max_examples=50)
 @given(document=documents, layout=layouts)
 def test_setting_twice_is_setting_once(document: dict[str, Any], layout: dict[str, Any]) -> None:
     """A member that has the value already leaves the text as it is."""
