@@ -144,7 +144,7 @@ class Tally:
             x, y = decode(left, self.dtype), decode(right, self.dtype)
             gap = np.abs(x - y)
             at = int(np.argmax(gap))
-            if not np.isfinite(gap[at]):
+            if gap[at] == 0 or not np.isfinite(gap[at]):
                 self._measure_finite(left, right, x, y, locate)
                 return
             if self._is_farther(float(gap[at])):
@@ -159,8 +159,8 @@ class Tally:
             self._measure_ulp(left, right)
 
     def _measure_finite(self, left: Bits, right: Bits, x: NDArray[Any], y: NDArray[Any], locate: Locate) -> None:
-        """Measures a block that holds an infinity, a NaN, or a gap that overflows."""
-        finite = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
+        """Measures a block that holds an infinity, a NaN, a gap that overflows, or zeros that differ in sign only."""
+        finite = np.flatnonzero(np.isfinite(x) & np.isfinite(y) & (left != right))
         if finite.size == 0:
             return
         x, y = x[finite], y[finite]

@@ -32,6 +32,17 @@ class _Lineup:
     canonical_bits: Bits
     alias_bits: Bits
 
+    def reversed(self) -> _Lineup:
+        """The same with the other leaf as the canonical one: rounding goes one way only."""
+        return _Lineup(
+            self.alias,
+            self.canonical,
+            self.alias_order,
+            self.canonical_order,
+            self.alias_bits,
+            self.canonical_bits,
+        )
+
     def transform(self, *then: Step) -> Transform:
         return alignment(self.canonical, self.alias, self.alias_order, then, self.canonical_order)
 
@@ -44,7 +55,7 @@ def settle_near(survey: Survey, pair: NearPair, preferences: Preferences) -> Out
     if not are_near(*values):
         return None
     if canonical == alias:
-        exact = _settle_scale(survey, lineup)
+        exact = _settle_scale(survey, lineup) or _settle_scale(survey, lineup.reversed())
         if exact is not None:
             return exact
     if len(core_shape(lineup.alias.spec.shape)) < 2:
