@@ -44,6 +44,8 @@ def diff_checkpoints(
     leaves = tuple(run.diff_leaves())
     texts = (*_diff_texts(run.left.metadata(), run.right.metadata()), *_diff_configs(left, right))
     entries = (*leaves, *texts, *_diff_layout(left, right))
+    for reader in (left, right):
+        reader.check_unchanged()
     return DiffReport(left.root, right.root, entries, run.leaves_compared, run.bytes_compared)
 
 

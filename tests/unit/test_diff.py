@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 
 from tiecli.checkpoints import open_reader
 from tiecli.diff import DiffEntry, DiffReport, diff_checkpoints
+from tiecli.errors import SourceChangedError
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec, find_dtype
 from tiecli.manifest import KEY, Manifest, TieRecord
@@ -350,3 +351,18 @@ class TestReading:
 
         assert sum(dealt) == sum(array.nbytes for array in left.values())
         assert min(dealt) >= 0
+
+    def test_a_file_that_changes_meanwhile(self, folder: Folder) -> None:
+        """An answer about a file that somebody is writing to is no answer."""
+        before, after = folder.file("a", {"w": W}), folder.file("b", {"w": W})
+
+        def touch(_: int) -> None:
+            with after.open("ab") as file:
+                file.write(b"more")
+
+        with (
+            open_reader(before) as one,
+            open_reader(after) as other,
+            pytest.raises(SourceChangedError, match=r"b\.safetensors"),
+        ):
+            diff_checkpoints(one, other, progress=touch)
