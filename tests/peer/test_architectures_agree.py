@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tiecli.architectures import declared_ties
-from tiecli.modelclasses import find_model_class
+from tiecli.architectures.classes import find_model_class
 
 # One class of every kind of row: plain, prefixed, biased, nested, per layer, always and never tied.
 CLASSES = (

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tiecli.jsontexts import set_member
+from tiecli.architectures.jsontexts import set_member
 
 
 def objects(members: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:

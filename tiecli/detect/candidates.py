@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tiecli.detect.hits import HitKind
 from tiecli.detect.preferences import Preferences
 from tiecli.detect.proofs import Candidate
 from tiecli.detect.sparse import fingerprint_sparse
@@ -99,9 +100,18 @@ def _is_telling(survey: Survey, subject: Subject, bits: Bits) -> bool:
 def suggest_equal(survey: Survey, classes: Classes) -> Iterator[Candidate]:
     """Suggests that the members of a class are their canonical leaf, perhaps turned."""
     for key, (canonical, *others) in classes.members.items():
+        sparse = key in classes.sparse
         for alias in others:
-            if transforms := fitting_turns(survey, canonical, alias, all_orders=key in classes.sparse):
-                yield Candidate("identical" if transforms[0].is_same else "transposed", canonical, alias, transforms)
+            yield from suggest_turns(survey, canonical, alias, all_orders=sparse)
+
+
+def suggest_turns(
+    survey: Survey, canonical: Subject, alias: Subject, *, all_orders: bool = False
+) -> Iterator[Candidate]:
+    """Suggests that a leaf is another, perhaps turned, if their samples agree or have nothing to say."""
+    if transforms := fitting_turns(survey, canonical, alias, all_orders=all_orders):
+        kind: HitKind = "identical" if transforms[0].is_same else "transposed"
+        yield Candidate(kind, canonical, alias, transforms, is_telling=not all_orders)
 
 
 def fitting_turns(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import frexp, isfinite, ldexp, sqrt
+from math import frexp, inf, isfinite, ldexp, nextafter, sqrt
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ def feasible_factors(canonical: Bits, alias: Bits, dtype: DType) -> Interval | N
 
 
 def likely_factors(bounds: Interval, lengths: Sequence[int], dtype: DType) -> Iterator[float]:
-    """Lists factors within bounds: roots of the leaf's lengths, then the one with the fewest digits.
+    """Lists factors within bounds: roots of the leaf's lengths, the one with the fewest digits, the nearest few.
 
     Args:
         bounds: As `feasible_factors` gives them.
@@ -60,7 +60,7 @@ def likely_factors(bounds: Interval, lengths: Sequence[int], dtype: DType) -> It
         dtype: Of the leaf; a model may have rounded its factor to it.
     """
     seen: set[float] = set()
-    for factor in (*_roots(lengths, dtype), _plainest(*bounds)):
+    for factor in (*_roots(lengths, dtype), _plainest(*bounds), *_lowest(bounds[0])):
         if bounds[0] <= factor <= bounds[1] and factor not in seen:
             seen.add(factor)
             yield factor
@@ -84,6 +84,13 @@ def _roots(lengths: Sequence[int], dtype: DType) -> Iterator[float]:
             for factor in (power, float(np.float32(power)), _rounded_to(power, dtype)):
                 yield factor
                 yield -factor
+
+
+def _lowest(low: float) -> Iterator[float]:
+    """Steps up from the lower bound: in float64 the factor has as many digits as the products."""
+    for _ in range(16):
+        yield low
+        low = nextafter(low, inf)
 
 
 def _rounded_to(factor: float, dtype: DType) -> float:

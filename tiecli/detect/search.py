@@ -12,6 +12,7 @@ from tiecli.detect.candidates import (
     suggest_equal,
     suggest_prefixes,
     suggest_slices,
+    suggest_turns,
 )
 from tiecli.detect.hits import FindReport, Hit, HitKind
 from tiecli.detect.near import NearPair, find_near
@@ -87,22 +88,19 @@ def _suggest(survey: Survey, classes: Classes, preferences: Preferences) -> Iter
 def _prove_equal(survey: Survey, preferences: Preferences, candidates: Sequence[Candidate]) -> list[Outcome]:
     """Proves candidates; those that fail are held against each other once more, as equal to nothing else."""
     outcomes = prove_all(survey.samples, candidates)
-    failed: dict[Subject, list[Outcome]] = {}
+    failed: dict[Subject, list[Candidate]] = {}
     for outcome in outcomes:
         if not outcome.fits and outcome.candidate.kind in ("identical", "transposed"):
-            failed.setdefault(outcome.candidate.canonical, []).append(outcome)
-    rest = [[outcome.candidate.alias for outcome in group] for group in failed.values() if len(group) > 1]
-    again = [candidate for group in rest for candidate in _among(survey, preferences, group)]
+            failed.setdefault(outcome.candidate.canonical, []).append(outcome.candidate)
+    again = [candidate for group in failed.values() for candidate in _among(survey, preferences, group)]
     return outcomes + (_prove_equal(survey, preferences, again) if again else [])
 
 
-def _among(survey: Survey, preferences: Preferences, group: Sequence[Subject]) -> Iterator[Candidate]:
-    from tiecli.detect.candidates import fitting_turns
-
-    canonical = preferences.choose_among(group)
-    for alias in group:
-        if alias is not canonical and (transforms := fitting_turns(survey, canonical, alias)):
-            yield Candidate("identical" if transforms[0].is_same else "transposed", canonical, alias, transforms)
+def _among(survey: Survey, preferences: Preferences, group: Sequence[Candidate]) -> Iterator[Candidate]:
+    canonical = preferences.choose_among([failed.alias for failed in group])
+    for failed in group:
+        if failed.alias is not canonical:
+            yield from suggest_turns(survey, canonical, failed.alias, all_orders=not failed.is_telling)
 
 
 def _settle_near(

@@ -73,7 +73,7 @@ def _change_config(reader: CheckpointReader, plan: Plan, target: Target | None) 
     pairs = [
         (planned.tie.alias.spelling, planned.tie.canonical) for planned in plan.added if planned.tie.transform.is_same
     ]
-    change = plan_config_change(text, tied=pairs)
+    change = plan_config_change(text, tied=pairs, stored=[path.spelling for path in plan.kept])
     if change.text is not None and target is not None and not carries_texts(reader):
         return ConfigChange(None, f"not part of a single-file output; with it, {change.reason}")
     return change

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tiecli.rolenames import find_role, named_like_ties, preferred_canonical
+from tiecli.architectures.roles import find_role, named_like_ties, preferred_canonical
 
 
 @pytest.mark.parametrize(

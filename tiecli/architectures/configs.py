@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tiecli.architectures.classes import ModelClass, default_of_type, find_model_class
 from tiecli.errors import ConfigFileError
-from tiecli.modelclasses import ModelClass, default_of_type, find_model_class
 
 FLAG = "tie_word_embeddings"
 

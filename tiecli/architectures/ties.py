@@ -1,4 +1,4 @@
-"""Architectures: what known model classes tie, and what their config.json says about it."""
+"""Ties of a class: what `config.json` declares, and what is to become of it when leaves are tied."""
 
 from __future__ import annotations
 
@@ -6,19 +6,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tiecli.configs import FLAG, Reading, class_names, find_class, flag_at, parse_config, read_flag
-from tiecli.jsontexts import set_member
-from tiecli.modelclasses import ModelClass
-from tiecli.rolenames import find_role, named_like_ties, preferred_canonical
-
-__all__ = [
-    "ConfigChange",
-    "DeclaredTie",
-    "declared_ties",
-    "named_like_ties",
-    "plan_config_change",
-    "preferred_canonical",
-]
+from tiecli.architectures.classes import ModelClass
+from tiecli.architectures.configs import FLAG, Reading, class_names, find_class, flag_at, parse_config, read_flag
+from tiecli.architectures.jsontexts import set_member
+from tiecli.architectures.roles import find_role
 
 _NESTED_KEYS = ("text_config", "llm_config", "language_config", "decoder")
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tiecli.modelclasses import default_of_type, find_model_class
+from tiecli.architectures.classes import default_of_type, find_model_class
 
 TABLE: dict[str, dict[str, Any]] = json.loads(
-    (Path(__file__).parents[2] / "tiecli" / "architectures.json").read_text(encoding="utf-8")
+    (Path(__file__).parents[3] / "tiecli" / "architectures" / "classes.json").read_text(encoding="utf-8")
 )
 PATTERN = re.compile(r"{\w}")
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 Role = Literal["shared", "embedding", "head", ""]
 
-# Source: the leaf names of the model classes in architectures.json, of Flax and MaxText, and of Llama's own files.
+# Source: the leaf names of the model classes in classes.json, of Flax and MaxText, and of Llama's own files.
 _EMBEDDINGS = frozenset(
     {
         "embed",

@@ -1,4 +1,4 @@
-"""Model classes: what each known class ties, and what switches it, from architectures.json."""
+"""Model classes: what each known class ties, and what switches it, from classes.json."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, slots=True)
 class ModelClass:
-    """One row of architectures.json: what a model class ties, and what switches it.
+    """One row of classes.json: what a model class ties, and what switches it.
 
     Source: transformers 5.23.0 and 4.57.6, asked by `fixtures/make_architectures.py`.
 
@@ -89,9 +89,7 @@ def default_of_type(model_type: str) -> bool | None:
 def _load_table() -> Mapping[str, Any]:
     # This module's own loader, which reads zip files too; `importlib.resources` costs 20 ms at start-up.
     loader: Any = __spec__.loader
-    table: Mapping[str, Any] = json.loads(
-        loader.get_data(__file__.removesuffix("modelclasses.py") + "architectures.json")
-    )
+    table: Mapping[str, Any] = json.loads(loader.get_data(__file__.removesuffix("classes.py") + "classes.json"))
     return table
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tiecli.jsontexts import set_member
+from tiecli.architectures.jsontexts import set_member
 
 
 @pytest.mark.parametrize(
