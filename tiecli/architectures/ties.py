@@ -9,7 +9,7 @@ from typing import Any
 from tiecli.architectures.classes import ModelClass
 from tiecli.architectures.configs import FLAG, Reading, class_names, find_class, flag_at, parse_config, read_flag
 from tiecli.architectures.jsontexts import set_member
-from tiecli.architectures.roles import find_role
+from tiecli.architectures.roles import find_role, named_like_ties
 
 _NESTED_KEYS = ("text_config", "llm_config", "language_config", "decoder")
 

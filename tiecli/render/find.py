@@ -31,11 +31,7 @@ def find_to_text(report: FindReport, checkpoint: Path) -> list[Line]:
         ]
         for hit in report.hits
     ]
-    commands = [line((_command(hit, checkpoint), "command")) for hit in report.hits[:MOST_COMMANDS]]
-    if len(report.hits) > MOST_COMMANDS:
-        rest = shlex.join(["tiecli", "find", str(checkpoint), "--plan", "ties.json"])
-        commands.append(line((rest, "command"), f"   # all {len(report.hits):,}, for `tie --plan`"))
-    return [*lines, line(), *align_columns(rows), line(), *commands]
+    return [*lines, line(), *align_columns(rows), line(), *_next_commands(report, checkpoint)]
 
 
 def find_to_json(report: FindReport, checkpoint: Path) -> dict[str, object]:
@@ -60,6 +56,32 @@ def list_requests(report: FindReport) -> list[TieRequest]:
         for hit in report.hits
         if hit.kind not in ("drifted", "ambiguous")
     ]
+
+
+def _next_commands(report: FindReport, checkpoint: Path) -> list[Line]:
+    """Gives the commands to type: all sure ties at once, then one a hit."""
+    sure = list_requests(report)
+    lines: list[Line] = []
+    if len(sure) > 1:
+        find = shlex.join(["tiecli", "find", str(checkpoint), "--plan", "ties.json"])
+        tie = shlex.join(["tiecli", "tie", str(checkpoint), "--plan", "ties.json", "-o", _output(checkpoint)])
+        lines = [
+            line((f"{find} && {tie}", "command")),
+            line((f"# all {len(sure):,} ties at once; or one of them:", "dim")),
+        ]
+    for hit in report.hits[:MOST_COMMANDS]:
+        lines.append(line((_command(hit, checkpoint), "command"), (_caution(hit), "dim")))
+    if len(report.hits) > MOST_COMMANDS:
+        lines.append(
+            line((f"# and {len(report.hits) - MOST_COMMANDS:,} more; --json gives the command of each", "dim"))
+        )
+    return lines
+
+
+def _caution(hit: Hit) -> str:
+    if hit.kind == "drifted":
+        return f"   # gives up the values of {hit.alias.spelling}"
+    return "   # or one of the other transforms" if hit.kind == "ambiguous" else ""
 
 
 def _answer(report: FindReport) -> str:
@@ -90,9 +112,13 @@ def _command(hit: Hit, checkpoint: Path) -> str:
         words += ["--transform", str(hit.transform)]
     if hit.kind == "drifted":
         words += ["--keep", "src"]
+    return shlex.join([*words, "-o", _output(checkpoint)])
+
+
+def _output(checkpoint: Path) -> str:
+    """Proposes a name for the tied checkpoint, in the present directory."""
     name = checkpoint.name.removesuffix(".safetensors") or "checkpoint"
-    suffix = ".safetensors" if checkpoint.suffix == ".safetensors" else ""
-    return shlex.join([*words, "-o", f"{name}-tied{suffix}"])
+    return f"{name}-tied{'.safetensors' if checkpoint.suffix == '.safetensors' else ''}"
 
 
 def _hit_to_json(hit: Hit, checkpoint: Path) -> dict[str, object]:

@@ -98,5 +98,7 @@ def _table(report: InspectReport) -> list[Line]:
         ]
         for leaf in report.leaves
     ]
-    heading: list[str | Span] = [(name, "label") for name in ("leaf", "dtype", "shape", "size", "shard" if len(report.files) > 1 else "")]
+    heading: list[str | Span] = [
+        (name, "label") for name in ("leaf", "dtype", "shape", "size", "shard" if len(report.files) > 1 else "")
+    ]
     return align_columns([heading, *rows], right=(2, 3))
