@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tiecli.checkpoints import open_reader
-from tiecli.diff import diff_checkpoints
-from tiecli.diffs import DiffReport
+from tiecli.diffs import DiffReport, diff_checkpoints
 from tiecli.verbs.tie import Tracker, track_nothing
 
 

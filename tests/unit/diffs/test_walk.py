@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from tiecli.checkpoints import open_reader
-from tiecli.diff import DiffEntry, DiffReport, diff_checkpoints
+from tiecli.diffs import DiffEntry, DiffReport, diff_checkpoints
 from tiecli.errors import SourceChangedError
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec, find_dtype
@@ -334,7 +334,7 @@ class TestReading:
         path = folder.file("a", {"w": W, "b": B})
         linked = folder.root / "linked.safetensors"
         linked.hardlink_to(path)
-        monkeypatch.setattr("tiecli.diff.compare_leaf", None)
+        monkeypatch.setattr("tiecli.diffs.walk.compare_leaf", None)
 
         assert diff(path, linked).equal
 

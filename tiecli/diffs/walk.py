@@ -10,14 +10,12 @@ from functools import partial
 from tiecli.checkpoints.protocol import CheckpointReader, Progress, ignore_progress
 from tiecli.compare import Comparison, compare_leaf
 from tiecli.declared import CONFIG, list_open_ties, list_ties
-from tiecli.diffs import Change, DiffEntry, DiffReport
+from tiecli.diffs.renames import match_renamed
+from tiecli.diffs.report import Change, DiffEntry, DiffReport
 from tiecli.errors import TransformMismatchError
 from tiecli.keypaths import KeyPath
-from tiecli.renames import match_renamed
 from tiecli.ties import Tie
 from tiecli.transforms import SAME, Transform
-
-__all__ = ["DiffEntry", "DiffReport", "diff_checkpoints"]
 
 
 def diff_checkpoints(
