@@ -84,3 +84,33 @@ def damaged_files(draw: st.DrawFn) -> bytes:
         if not file:
             break
     return bytes(file)
+
+
+@st.composite
+def tied_files(draw: st.DrawFn) -> tuple[bytes, dict[str, str]]:
+    """Files in which some leaves are copies of others, and which copies what."""
+    header: dict[str, Any] = dict(draw(infos().filter(bool)))
+    stored = sorted(header, key=lambda name: header[name]["data_offsets"])
+    leaves = {
+        name: draw(st.binary(min_size=(at := header[name]["data_offsets"])[1] - at[0], max_size=at[1] - at[0]))
+        for name in stored
+    }
+    pairs: dict[str, str] = {}
+    for number in range(draw(st.integers(1, 3))):
+        canonical = draw(st.sampled_from(stored))
+        alias = f"alias{number}"
+        pairs[alias] = canonical
+        leaves[alias] = leaves[canonical]
+        header[alias] = header[canonical]
+    written: dict[str, Any] = {}
+    data = b""
+    for name in draw(st.permutations(list(leaves))):
+        written[name] = {**header[name], "data_offsets": [len(data), len(data) + len(leaves[name])]}
+        data += leaves[name]
+    # Empty leaves may stand at the same place in either order, others may not.
+    header = {name: written[name] for name in draw(st.permutations(list(written)))}
+    about = draw(metadata)
+    if about is not None:
+        header = {"__metadata__": about, **header}
+    text = json.dumps(header, indent=draw(st.sampled_from([None, 2])), ensure_ascii=draw(st.booleans()))
+    return put_together(text + draw(st.text(st.sampled_from(" \n"), max_size=9)), data), pairs

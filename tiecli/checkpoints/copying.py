@@ -30,6 +30,21 @@ def is_unsupported(error: OSError) -> bool:
     return error.errno in _NOT_HERE
 
 
+def reserve(descriptor: int, nbytes: int) -> None:
+    """Reserves space for a file, so that a full disk shows before a byte is copied.
+
+    Raises:
+        OSError: There is not enough.
+    """
+    if nbytes:
+        try:
+            system.allocate(descriptor, nbytes)
+        except OSError as error:
+            # Where nothing can be reserved, a full disk shows while writing.
+            if not is_unsupported(error):
+                raise
+
+
 @dataclass(slots=True)
 class Output:
     """A file being written from front to back.

@@ -6,10 +6,9 @@ import os
 import stat
 from pathlib import Path
 
-from tiecli.checkpoints.copying import Output, is_unsupported
+from tiecli.checkpoints.copying import Output, reserve
 from tiecli.checkpoints.layout import FileLayout, Run
 from tiecli.checkpoints.protocol import Progress, ignore_progress
-from tiecli.checkpoints.system import allocate
 from tiecli.checkpoints.trees import set_mode
 from tiecli.errors import WriteFailedError
 
@@ -40,7 +39,7 @@ def fill_file(
         if isinstance(part, Run) and output.share(part.descriptor, part.offset, part.nbytes):
             continue
         if not (reserved or output.shares):
-            _reserve(descriptor, layout.nbytes)
+            reserve(descriptor, layout.nbytes)
             reserved = True
         if isinstance(part, Run):
             output.copy(part.descriptor, part.offset, part.nbytes)
@@ -60,15 +59,6 @@ def _finish(descriptor: int, path: Path, status: os.stat_result, sync: bool) -> 
     set_mode(path, stat.S_IMODE(status.st_mode))
     if sync:
         os.fsync(descriptor)
-
-
-def _reserve(descriptor: int, nbytes: int) -> None:
-    try:
-        allocate(descriptor, nbytes)
-    except OSError as error:
-        # Where blocks cannot be reserved, a full disk shows while writing.
-        if not is_unsupported(error):
-            raise
 
 
 def check_opens(path: Path, leaves: int) -> None:

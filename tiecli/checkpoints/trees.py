@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from tiecli.checkpoints import system
-from tiecli.checkpoints.copying import Output, is_unsupported
+from tiecli.checkpoints.copying import Output, is_unsupported, reserve
 from tiecli.checkpoints.protocol import KeptFiles, Progress, WrittenFile
 from tiecli.checkpoints.staging import is_stage, sync_directory
 from tiecli.checkpoints.storedfile import open_regular
@@ -109,6 +109,7 @@ def carry_file(source: Path, target: Path, name: str, how: KeptFiles, sync: bool
             if done:
                 progress(before.st_size)
             else:
+                reserve(copy, before.st_size)
                 Output(copy, sync, progress).copy(descriptor, 0, before.st_size)
             set_mode(target, stat.S_IMODE(before.st_mode))
             if sync:
