@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tiecli.differences import Tally
 
 # Two of them stay in a core's second-level cache; a multiple of 3, so that it holds whole packed elements.
-CHUNK_NBYTES = 3 << 16
+CHUNK_NBYTES = 3 << 17
 BLOCK_NBYTES = 8 << 20
 # Bytes that a transposed leaf is read by at one place, on either side: a page.
 _RUN_NBYTES = 4096

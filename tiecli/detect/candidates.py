@@ -88,7 +88,7 @@ def _is_telling(survey: Survey, subject: Subject, bits: Bits) -> bool:
     if subject.spec.dtype.kind != "integer":
         return True
     values = bits[0].view(subject.spec.dtype.numpy_name).astype(np.float64)
-    if len(np.unique(values)) < _LEAST_DISTINCT_INTEGERS:
+    if len(set(values.tolist())) < _LEAST_DISTINCT_INTEGERS:
         return False
     places = survey.samples.probe_of(subject.path).indices[: bits.shape[1]].astype(np.float64)
     spread = places.max() - places.min()
@@ -200,7 +200,7 @@ def suggest_prefixes(survey: Survey, classes: Classes, preferences: Preferences)
         for view, tiers in survey.prefix_views.get(subject.spec, {}).items():
             for tier in tiers:
                 bits = survey.samples.section(subject.path, ("prefix", view.axis, tier))
-                if len(np.unique(bits)) >= _LEAST_DISTINCT:
+                if len(set(bits.tolist())) >= _LEAST_DISTINCT:
                     sampled.setdefault((view.group, tier, bits.tobytes()), []).append((view.rows, view.axis, subject))
     seen: set[tuple[Subject, Subject]] = set()
     for (_, tier, _), matches in sampled.items():

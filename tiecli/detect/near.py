@@ -33,6 +33,11 @@ class NearPair:
     order: int
     correlation: float
 
+    @property
+    def nbytes(self) -> int:
+        """How much there is to compare."""
+        return self.first.spec.nbytes
+
 
 def find_near(survey: Survey, members: Sequence[Subject]) -> list[NearPair]:
     """Finds pairs of one family that correlate, the closest first.

@@ -14,8 +14,6 @@ from tiecli.detect.subjects import Subject
 from tiecli.transforms import Transform
 
 _BLOCK_NBYTES = 16 << 20
-# Below this, starting a thread takes longer than it saves.
-_WORTH_A_THREAD = 4 << 20
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -39,6 +37,11 @@ class Candidate:
     alias: Subject
     transforms: tuple[Transform, ...]
     is_telling: bool = True
+
+    @property
+    def nbytes(self) -> int:
+        """How much there is to compare."""
+        return self.alias.spec.nbytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +94,8 @@ def compare_pair(samples: Samples, candidate: Candidate, transform: Transform, *
     return comparison
 
 
-def prove_all(samples: Samples, candidates: Sequence[Candidate]) -> list[Outcome]:
-    """Proves many candidates, large ones first."""
-    ordered = sorted(candidates, key=lambda candidate: -candidate.alias.spec.nbytes)
-    nbytes = sum(candidate.alias.spec.nbytes for candidate in ordered)
-    return run_in_pairs(lambda candidate: prove(samples, candidate), ordered, threads=1 + (nbytes > _WORTH_A_THREAD))
-
-
-def run_in_pairs(act: Callable[[Item], Result], items: Sequence[Item], threads: int = 2) -> list[Result]:
-    """Calls a function on every item, some at a time; results keep the order of the items.
+def run_in_pairs(act: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Calls a function on every item, two at a time; results keep the order of the items.
 
     Most of the time goes by in reads and array arithmetic, during which Python lets other
     threads run. Raises what the first failing call raised.
@@ -120,11 +116,11 @@ def run_in_pairs(act: Callable[[Item], Result], items: Sequence[Item], threads: 
             except BaseException as failure:  # noqa: BLE001  # raised again where the caller waits
                 failures.append(failure)
 
-    helpers = [Thread(target=work, daemon=True) for _ in range(min(threads, len(items)) - 1)]
-    for helper in helpers:
+    helper = Thread(target=work, daemon=True)
+    if len(items) > 1:
         helper.start()
     work()
-    for helper in helpers:
+    if len(items) > 1:
         helper.join()
     if failures:
         raise failures[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from tiecli.checkpoints.protocol import CheckpointReader, Progress, ignore_progress
 from tiecli.detect.candidates import (
@@ -17,7 +17,7 @@ from tiecli.detect.candidates import (
 from tiecli.detect.hits import FindReport, Hit, HitKind
 from tiecli.detect.near import NearPair, find_near
 from tiecli.detect.preferences import Pair, Preferences
-from tiecli.detect.proofs import Candidate, Outcome, prove_all, run_in_pairs
+from tiecli.detect.proofs import Candidate, Outcome, prove, run_in_pairs
 from tiecli.detect.settling import settle_near
 from tiecli.detect.stated import prove_stated
 from tiecli.detect.subjects import Subject
@@ -63,9 +63,17 @@ def find_ties(
     survey = take_survey(reader, stated, progress)
     classes = form_classes(survey, preferences)
     forest = _Forest()
-    better = _prove_equal(survey, preferences, list(_suggest(survey, classes, preferences)))
-    forest.grow(better)
-    forest.grow(_settle_near(survey, classes, preferences, forest))
+    candidates = list(_suggest(survey, classes, preferences))
+    suspected = {candidate.alias.path for candidate in candidates}
+    leaves = [leaf for leaf in classes.canonicals.values() if leaf.spec.dtype.kind == "float"]
+    pairs = _near_pairs(survey, preferences, [leaf for leaf in leaves if leaf.path not in suspected])
+    forest.grow(_prove(survey, preferences, candidates, pairs))
+    if suspected - forest.aliases:
+        # What the samples suspected and the whole leaves did not bear out may be near to something else.
+        known = set(pairs)
+        roots = [leaf for leaf in leaves if leaf.path not in forest.aliases]
+        more = _near_pairs(survey, preferences, roots, lambda pair: pair not in known)
+        forest.grow(_prove(survey, preferences, (), more))
     forest.grow(prove_stated(survey, preferences, set(declared), forest.connects))
     samples = survey.samples
     return FindReport(
@@ -85,15 +93,26 @@ def _suggest(survey: Survey, classes: Classes, preferences: Preferences) -> Iter
     yield from suggest_prefixes(survey, classes, preferences)
 
 
-def _prove_equal(survey: Survey, preferences: Preferences, candidates: Sequence[Candidate]) -> list[Outcome]:
-    """Proves candidates; those that fail are held against each other once more, as equal to nothing else."""
-    outcomes = prove_all(survey.samples, candidates)
+def _prove(
+    survey: Survey, preferences: Preferences, candidates: Sequence[Candidate], pairs: Sequence[NearPair]
+) -> list[Outcome]:
+    """Proves candidates and settles near pairs, together, since the largest take longest."""
+    tasks: list[Candidate | NearPair] = [*candidates, *pairs]
+    tasks.sort(key=lambda task: -task.nbytes)
+
+    def settle(task: Candidate | NearPair) -> Outcome | None:
+        if isinstance(task, Candidate):
+            return prove(survey.samples, task)
+        return settle_near(survey, task, preferences)
+
+    outcomes = [outcome for outcome in run_in_pairs(settle, tasks) if outcome is not None]
+    # Those that are not what they seemed may still be equal to each other.
     failed: dict[Subject, list[Candidate]] = {}
     for outcome in outcomes:
         if not outcome.fits and outcome.candidate.kind in ("identical", "transposed"):
             failed.setdefault(outcome.candidate.canonical, []).append(outcome.candidate)
     again = [candidate for group in failed.values() for candidate in _among(survey, preferences, group)]
-    return outcomes + (_prove_equal(survey, preferences, again) if again else [])
+    return outcomes + (_prove(survey, preferences, again, ()) if again else [])
 
 
 def _among(survey: Survey, preferences: Preferences, group: Sequence[Candidate]) -> Iterator[Candidate]:
@@ -103,17 +122,20 @@ def _among(survey: Survey, preferences: Preferences, group: Sequence[Candidate])
             yield from suggest_turns(survey, canonical, failed.alias, all_orders=not failed.is_telling)
 
 
-def _settle_near(
-    survey: Survey, classes: Classes, preferences: Preferences, forest: _Forest
-) -> list[Outcome]:
+def _near_pairs(
+    survey: Survey,
+    preferences: Preferences,
+    leaves: Iterable[Subject],
+    wanted: Callable[[NearPair], bool] = lambda _: True,
+) -> list[NearPair]:
     families: dict[Family, list[Subject]] = {}
-    for leaf in classes.canonicals.values():
-        if leaf.spec.dtype.kind == "float" and leaf.path not in forest.aliases:
-            families.setdefault(family_of(leaf.spec), []).append(leaf)
-    pairs = [pair for members in families.values() for pair in _spanning(find_near(survey, members), preferences)]
-    pairs.sort(key=lambda pair: -pair.first.spec.nbytes)
-    outcomes = run_in_pairs(lambda pair: settle_near(survey, pair, preferences), pairs)
-    return [outcome for outcome in outcomes if outcome is not None]
+    for leaf in leaves:
+        families.setdefault(family_of(leaf.spec), []).append(leaf)
+    return [
+        pair
+        for members in families.values()
+        for pair in _spanning(filter(wanted, find_near(survey, members)), preferences)
+    ]
 
 
 def _spanning(pairs: Iterable[NearPair], preferences: Preferences) -> list[NearPair]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tiecli.detect.hits import HitKind
 from tiecli.detect.preferences import Pair, Preferences
-from tiecli.detect.proofs import Candidate, Outcome, prove_all
+from tiecli.detect.proofs import Candidate, Outcome, prove, run_in_pairs
 from tiecli.detect.subjects import Subject, alignment, axis_orders, make_transform
 from tiecli.detect.survey import Survey, family_of
 from tiecli.differences import decode
@@ -42,7 +42,7 @@ def prove_stated(
         transforms = _fitting_shapes(survey, canonical, alias)
         if transforms:
             candidates.append(Candidate("drifted", canonical, alias, transforms))
-    return [_with_kind(outcome) for outcome in prove_all(survey.samples, candidates)]
+    return run_in_pairs(lambda candidate: _with_kind(prove(survey.samples, candidate)), candidates)
 
 
 def _with_kind(outcome: Outcome) -> Outcome:
