@@ -21,8 +21,10 @@ def open_reader(path: str | os.PathLike[str]) -> CheckpointReader:
     """
     from tiecli.checkpoints.huggingface import locate
     from tiecli.checkpoints.safetensors import SafetensorsReader
+    from tiecli.checkpoints.storedfile import reading
 
-    return SafetensorsReader(locate(Path(path)))
+    with reading(str(path)):
+        return SafetensorsReader(locate(Path(path)))
 
 
 def open_writer(reader: CheckpointReader, target: Target) -> CheckpointWriter:

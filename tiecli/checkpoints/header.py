@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tiecli.checkpoints.damage import check_tensors, read_json
 from tiecli.errors import TruncatedFileError, UncoveredBytesError
 from tiecli.leaves import DTYPES, LeafSpec
 
@@ -157,6 +156,9 @@ def _sort_plain(root: dict[str, Any]) -> tuple[str, ...] | None:
 
 
 def _parse_carefully(raw: bytes, file: str) -> Header:
+    # Reading with care tells what is wrong, and most headers never need it.
+    from tiecli.checkpoints.damage import check_tensors, read_json
+
     root = read_json(raw, file)
     metadata = root.pop("__metadata__", None)
     specs, order = check_tensors(root, file)

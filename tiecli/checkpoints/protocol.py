@@ -135,6 +135,9 @@ class CheckpointReader(Protocol):
     def text(self, name: str) -> str | None:
         """Returns a text file of the checkpoint, such as `config.json`; None if absent."""
 
+    def file_of(self, path: KeyPath) -> str:
+        """Returns the name of the file that holds a leaf."""
+
     def extent(self, path: KeyPath) -> Extent:
         """Returns where the stored bytes of a leaf lie."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from tiecli.checkpoints.huggingface import Location
 from tiecli.checkpoints.protocol import Box, Extent
 from tiecli.checkpoints.shardindex import KEY, ShardIndex, check_agreement
-from tiecli.checkpoints.storedfile import StoredFile, open_stored, read_text_file
+from tiecli.checkpoints.storedfile import StoredFile, open_stored, read_text_file, reading
 from tiecli.errors import CheckpointNotFoundError, LeafNotFoundError, ShardMismatchError, UnreadableFileError
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
@@ -98,6 +98,14 @@ class SafetensorsReader:
                 f"`{path.spelling}` is not stored in `{self.root}`", f"See what is: `tiecli inspect {self.root}`."
             ) from None
 
+    def file_of(self, path: KeyPath) -> str:
+        """Returns the name of the file that holds a leaf.
+
+        Raises:
+            LeafNotFoundError: There is no such leaf.
+        """
+        return self.place(path)[0].name
+
     def metadata(self) -> Mapping[str, str]:
         """Returns the metadata of all files and of the index as one map, without tiecli's own.
 
@@ -139,7 +147,8 @@ class SafetensorsReader:
         Raises:
             UnreadableFileError: It is there, but cannot be read, or is not UTF-8.
         """
-        raw = read_text_file(self.location.directory / name, name)
+        with reading(name):
+            raw = read_text_file(self.location.directory / name, name)
         try:
             return None if raw is None else raw.decode("utf-8")
         except UnicodeDecodeError as error:

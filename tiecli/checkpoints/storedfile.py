@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +69,8 @@ class StoredFile:
         Raises:
             SourceChangedError: They differ.
         """
-        now = os.fstat(self.descriptor)
+        with reading(self.label):
+            now = os.fstat(self.descriptor)
         if now.st_size != self.status.st_size:
             raise _changed(self.label, f"it had {self.status.st_size:,} bytes and has {now.st_size:,}")
         if now.st_mtime_ns != self.status.st_mtime_ns:
@@ -96,6 +99,20 @@ def unreadable(name: str, error: OSError) -> TiecliError:
     elif error.errno == errno.EMFILE:
         hint = "Raise the limit on open files with `ulimit -n 4096`, then run the command again."
     return UnreadableFileError(f"`{name}` cannot be read: {reason}", hint)
+
+
+@contextlib.contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Turns what the system refuses inside into an error that names the source.
+
+    Raises:
+        UnreadableFileError: The system refused.
+        CheckpointNotFoundError: Something is not there.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise unreadable(name, error) from error
 
 
 def open_regular(path: Path, name: str) -> tuple[int, os.stat_result]:

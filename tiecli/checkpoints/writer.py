@@ -11,6 +11,7 @@ from tiecli.checkpoints.protocol import CommitReport, Metadata, Progress, Target
 from tiecli.checkpoints.publishing import Publishing, refuse_link
 from tiecli.checkpoints.safetensors import SafetensorsReader
 from tiecli.checkpoints.staging import refuse_existing, writing
+from tiecli.checkpoints.storedfile import reading
 from tiecli.errors import InPlaceError, TargetIsSourceError
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
@@ -89,7 +90,8 @@ class SafetensorsWriter:
             SourceChangedError: The source changed meanwhile.
             TargetError: The target cannot be written; the class says why.
         """
-        draft = Drafting(self.reader, self._kept, self._fresh, metadata).draft()
+        with reading(str(self.reader.root)):
+            draft = Drafting(self.reader, self._kept, self._fresh, metadata).draft()
         publishing = Publishing(self.reader, self.target, draft, progress)
         with writing(self.target.path):
             files = publishing.publish()
