@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from tiecli.checkpoints.protocol import CheckpointReader
+from tiecli.keypaths import KeyPath
 
 if TYPE_CHECKING:
     from tiecli.ties import TieSet
@@ -44,17 +45,20 @@ def list_ties(reader: CheckpointReader) -> tuple[DeclaredTie, ...]:
         ManifestError: The manifest is damaged.
         ConfigFileError: `config.json` is damaged.
     """
-    names = {path.spelling for path in reader.specs()}
+    manifest, metadata, config = reader.manifest(), reader.metadata(), reader.text(CONFIG)
+    if manifest is None and not metadata and config is None:
+        return ()
     found: list[DeclaredTie] = []
-    if manifest := reader.manifest():
+    if manifest is not None:
         found += [
             DeclaredTie(tie.alias.spelling, tie.canonical, str(tie.transform), "manifest", "tiecli's manifest")
             for tie in manifest.ties
         ]
-    found += _metadata_ties(reader.metadata(), names)
-    config = reader.text(CONFIG)
+    found += _metadata_ties(metadata, reader.specs())
     if config is not None:
         from tiecli.architectures import declared_ties
+
+        names = {path.spelling for path in reader.specs()}
 
         found += [
             DeclaredTie(known.alias, known.canonical, "same", "config", known.origin)
@@ -74,7 +78,6 @@ def list_open_ties(reader: CheckpointReader) -> TieSet:
         ConfigFileError: `config.json` is damaged.
         TieConflictError: What is declared contradicts itself.
     """
-    from tiecli.keypaths import KeyPath
     from tiecli.ties import Tie, TieSet
     from tiecli.transforms import SAME
 
@@ -89,10 +92,10 @@ def list_open_ties(reader: CheckpointReader) -> TieSet:
     return TieSet(tuple(ties))
 
 
-def _metadata_ties(metadata: Mapping[str, str], names: Collection[str]) -> list[DeclaredTie]:
+def _metadata_ties(metadata: Mapping[str, str], stored: Collection[KeyPath]) -> list[DeclaredTie]:
     # Source: safetensors 0.8.0 `torch.save_model`; huggingface_hub puts the same pairs into the index.
     return [
         DeclaredTie(alias, kept, "same", "metadata", "the file's metadata")
         for alias, kept in metadata.items()
-        if kept in names and alias not in names
+        if KeyPath.from_name(kept) in stored and KeyPath.from_name(alias) not in stored
     ]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tiecli.errors import KeyPathSyntaxError
 
 Key = str | int
 
 
-@dataclass(frozen=True, slots=True)
-class KeyPath:
+# A named tuple, since a checkpoint has tens of thousands: it is made and hashed in C.
+class KeyPath(NamedTuple):
     """Where a leaf stands: the keys from the root down.
 
     A `str` key belongs to a mapping, an `int` key to a sequence; `("0",)` and `(0,)` are

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import prod
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Kind = Literal["float", "integer", "bool", "complex", "packed"]
 
 
-@dataclass(frozen=True, slots=True)
-class DType:
+# Named tuples, since a checkpoint has tens of thousands of specs: they are made and hashed in C.
+class DType(NamedTuple):
     """One element type, under each name it goes by.
 
     Attributes:
@@ -80,8 +79,7 @@ def find_dtype(spelling: str) -> DType | None:
     return _BY_SPELLING.get(spelling.lower())
 
 
-@dataclass(frozen=True, slots=True)
-class LeafSpec:
+class LeafSpec(NamedTuple):
     """The shape and dtype of a leaf, without its values.
 
     Attributes:

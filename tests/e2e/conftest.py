@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tiecli.cli.app import main
+from tiecli.cli.entry import main
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def run_command(command: str, directory: Path) -> str:
     """Runs one line of a session and gives what a person would see."""
     words = shlex.split(command)
     if words[0] == "tiecli":
-        words = [sys.executable, "-c", "import sys; from tiecli.cli.app import main; sys.exit(main())", *words[1:]]
+        words = [sys.executable, "-c", "import sys; from tiecli.cli.entry import main; sys.exit(main())", *words[1:]]
     environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "80"}
     done = subprocess.run(
         words, cwd=directory, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False

@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tiecli.cli.app import main
+from tiecli.cli.entry import main
 
 ROOT = Path(__file__).parents[2]
 GPT2 = str(ROOT / "fixtures" / "gpt2-untied")

@@ -15,7 +15,7 @@ NEVER = {"jax", "orbax", "tensorstore", "torch", "pydantic"}
 def loaded_modules(*arguments: str) -> set[str]:
     """Runs a command in a fresh process and gives the top-level modules it loaded."""
     code = (
-        "import sys; from tiecli.cli.app import main; code = main(sys.argv[1:]);"
+        "import sys; from tiecli.cli.entry import main; code = main(sys.argv[1:]);"
         "print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr); sys.exit(code)"
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tiecli.cli.app import main
+from tiecli.cli.entry import main
 
 # Before any of them is imported: nothing here may look for a network.
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -14,8 +14,8 @@ import tiecli
 def test_every_public_name_stays_what_it_is(name: str) -> None:
     """A submodule of the same name, once imported, must not take its place."""
     code = (
-        f"import tiecli; first = tiecli.{name}; import tiecli.cli.app;"
-        f"tiecli.cli.app.main(['find', 'nowhere']); assert tiecli.{name} is first; assert callable(first)"
+        f"import tiecli; first = tiecli.{name}; import tiecli.cli.entry;"
+        f"tiecli.cli.entry.main(['find', 'nowhere']); assert tiecli.{name} is first; assert callable(first)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 

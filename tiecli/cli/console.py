@@ -44,8 +44,8 @@ def show_notice(*spans: Line) -> None:
 
 def show_json(document: Mapping[str, object]) -> None:
     """Writes one JSON document to stdout."""
-    json.dump(document, sys.stdout, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None)
-    sys.stdout.write("\n")
+    # `dump` would go piece by piece through Python; `dumps` is one call into C.
+    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None) + "\n")
 
 
 @contextmanager

@@ -20,8 +20,6 @@ class Node:
     spec: LeafSpec | None = None
     note: str = ""
     children: dict[str, Node] = field(default_factory=dict)
-    nbytes: int = 0
-    leaf_count: int = 0
 
 
 def build_tree(leaves: Iterable[tuple[str, LeafSpec]], notes: Mapping[str, str]) -> Node:
@@ -32,17 +30,29 @@ def build_tree(leaves: Iterable[tuple[str, LeafSpec]], notes: Mapping[str, str])
         notes: What to say beside a leaf, by name; such leaves are never folded away.
     """
     root = Node("")
+    opened: dict[str, Node] = {}
     for name, spec in leaves:
-        node = root
-        trail = [root]
-        for key in name.split("."):
-            node = node.children.setdefault(key, Node(key))
-            trail.append(node)
+        node = _open_node(name, root, opened)
         node.spec, node.note = spec, notes.get(name, "")
-        for above in trail:
-            above.nbytes += spec.nbytes
-            above.leaf_count += 1
     return root
+
+
+def _open_node(name: str, root: Node, opened: dict[str, Node]) -> Node:
+    """Gives the node of a name, making it and those above it where they are new."""
+    above, dot, key = name.rpartition(".")
+    parent = root
+    if dot:
+        parent = opened.get(above) or _open_node(above, root, opened)
+    node = opened[name] = parent.children[key] = parent.children.get(key) or Node(key)
+    return node
+
+
+def _list_specs(node: Node) -> Iterator[LeafSpec]:
+    """Yields the specs of all leaves below a node."""
+    if node.spec is not None:
+        yield node.spec
+    for child in node.children.values():
+        yield from _list_specs(child)
 
 
 def fold_rows(root: Node, depth: int | None) -> list[Row]:
@@ -91,8 +101,11 @@ def _rows(
 
 def _describe(names: Sequence[str], node: Node, *, closed: bool) -> str:
     if len(names) > 1:
-        return f"{len(names)} alike, {format_bytes(node.nbytes)} each"
-    return f"{count_of(node.leaf_count, 'leaf', 'leaves')}, {format_bytes(node.nbytes)}" if closed else ""
+        return f"{len(names)} alike, {format_bytes(sum(spec.nbytes for spec in _list_specs(node)))} each"
+    if not closed:
+        return ""
+    specs = list(_list_specs(node))
+    return f"{count_of(len(specs), 'leaf', 'leaves')}, {format_bytes(sum(spec.nbytes for spec in specs))}"
 
 
 def _group_children(node: Node, signatures: dict[Signature, int]) -> Iterator[tuple[tuple[str, ...], Node]]:
@@ -116,8 +129,8 @@ def _signature(node: Node, signatures: dict[Signature, int]) -> int:
     """Numbers a subtree so that two get the same number exactly if they hold the same."""
     if node.note:
         return -id(node)  # never alike, and neither is what holds it
-    inner = sorted((child.name, _signature(child, signatures)) for child in node.children.values())
-    return signatures.setdefault((node.spec, tuple(inner)), len(signatures))
+    inner = tuple(sorted([(child.name, _signature(child, signatures)) for child in node.children.values()]))
+    return signatures.setdefault((node.spec, inner), len(signatures))
 
 
 def _fold_names(names: Sequence[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from math import prod
 from struct import pack, unpack
 from typing import assert_never
@@ -179,7 +178,7 @@ def _joined_spec(step: Concat | Stack, sources: Sequence[LeafSpec], refuse: _Ref
         axis = _axis(step.axis, rank + 1, refuse)
         if any(source.shape != first.shape for source in sources):
             raise refuse("sources of one shape")
-        return replace(first, shape=(*first.shape[:axis], len(sources), *first.shape[axis:]))
+        return first._replace(shape=(*first.shape[:axis], len(sources), *first.shape[axis:]))
     axis = _axis(step.axis, rank, refuse)
     if any(
         len(source.shape) != rank or _with_length(source, axis, 0) != _with_length(first, axis, 0) for source in sources
@@ -194,16 +193,16 @@ def _single_spec(step: Step, source: LeafSpec, refuse: _Refusal) -> LeafSpec:  #
         case Permute(axes):
             if len(axes) != len(shape):
                 raise refuse(f"{len(axes)} axes")
-            return replace(source, shape=tuple(shape[axis] for axis in axes))
+            return source._replace(shape=tuple(shape[axis] for axis in axes))
         case Rearrange():
-            return replace(source, shape=_rearranged(step, shape, refuse))
+            return source._replace(shape=_rearranged(step, shape, refuse))
         case Slice():
-            return replace(source, shape=_sliced(step, shape, refuse))
+            return source._replace(shape=_sliced(step, shape, refuse))
         case Reshape():
             new_shape = resolve_shape(step, source.size)
             if new_shape is None:
                 raise refuse(f"a number of elements that fits, found {source.size}")
-            return replace(source, shape=new_shape)
+            return source._replace(shape=new_shape)
         case Flip(axis):
             _axis(axis, len(shape), refuse)
             return source
@@ -214,7 +213,7 @@ def _single_spec(step: Step, source: LeafSpec, refuse: _Refusal) -> LeafSpec:  #
             at = _axis(axis, len(shape), refuse)
             return _with_length(source, at, shape[at] * count)
         case Scale() | Negate() | Cast() | Conjugate():
-            return replace(source, dtype=_elementwise_dtype(step, source.dtype, refuse))
+            return source._replace(dtype=_elementwise_dtype(step, source.dtype, refuse))
         case Concat() | Stack():
             raise refuse("to be the first step, since it takes several sources")
         case _:
@@ -272,4 +271,4 @@ def _axis(axis: int, rank: int, refuse: _Refusal) -> int:
 
 
 def _with_length(spec: LeafSpec, axis: int, length: int) -> LeafSpec:
-    return replace(spec, shape=(*spec.shape[:axis], length, *spec.shape[axis + 1 :]))
+    return spec._replace(shape=(*spec.shape[:axis], length, *spec.shape[axis + 1 :]))

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tiecli.checkpoints import open_reader
 from tiecli.declared import TieSource, list_ties
@@ -16,8 +16,7 @@ from tiecli.leaves import LeafSpec
 SortKey = Literal["stored", "name", "size", "dtype"]
 
 
-@dataclass(frozen=True, slots=True)
-class InspectedLeaf:
+class InspectedLeaf(NamedTuple):
     """One stored leaf: where it stands, what it is, which file holds it."""
 
     path: KeyPath
@@ -90,19 +89,23 @@ def inspect(checkpoint: str | Path, *, select: str | None = None, sort: SortKey 
             from tiecli.patterns import select_leaves
 
             chosen = list(select_leaves(select, specs))
-        leaves = [InspectedLeaf(path, specs[path], reader.extent(path).file) for path in chosen]
+        leaves = [InspectedLeaf(path, specs[path], reader.file_of(path)) for path in chosen]
         ties = tuple(
             InspectedTie(tie.alias, tie.canonical, tie.transform, tie.source, KeyPath.from_name(tie.alias) in specs)
             for tie in list_ties(reader)
         )
+        alike = Counter(specs.values())
+        dtypes: Counter[str] = Counter()
+        for spec, count in alike.items():
+            dtypes[spec.dtype.name] += count
         return InspectReport(
             root=reader.root,
             format="safetensors",
             files=reader.files,
             leaves=tuple(_sort_leaves(leaves, sort)),
             leaf_count=len(specs),
-            nbytes=sum(spec.nbytes for spec in specs.values()),
-            dtypes=dict(Counter(spec.dtype.name for spec in specs.values()).most_common()),
+            nbytes=sum(spec.nbytes * count for spec, count in alike.items()),
+            dtypes=dict(dtypes.most_common()),
             ties=ties,
             metadata=reader.metadata(),
         )

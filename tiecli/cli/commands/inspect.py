@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from tiecli.cli.console import show_json, show_lines
 from tiecli.cli.options import Checkpoint, Json
+from tiecli.cli.showing import show_inspection
 
 
 class Sort(StrEnum):
@@ -39,12 +39,4 @@ def run_inspect(
 
     Example: tiecli inspect model.safetensors --filter 'h.0.**' --table
     """
-    from tiecli.render.inspect import inspect_to_json, inspect_to_text
-    from tiecli.verbs.inspect import inspect
-
-    report = inspect(checkpoint, select=select, sort=sort.value)
-    if as_json:
-        show_json(inspect_to_json(report))
-    else:
-        show_lines(inspect_to_text(report, table=table or sort is not Sort.STORED, depth=depth))
-    return 0
+    return show_inspection(checkpoint, select, sort.value, depth, table=table, as_json=as_json)
