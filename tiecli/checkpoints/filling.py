@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
+from itertools import accumulate
 from pathlib import Path
 
 from tiecli.checkpoints.copying import Output, reserve
-from tiecli.checkpoints.layout import FileLayout, Run
+from tiecli.checkpoints.layout import FileLayout, Part, Run
 from tiecli.checkpoints.protocol import Progress, ignore_progress
 from tiecli.checkpoints.trees import set_mode
 from tiecli.errors import WriteFailedError
@@ -34,19 +35,26 @@ def fill_file(
     """
     output = Output(descriptor, sync, progress)
     output.write(len(layout.raw).to_bytes(8, "little") + layout.raw)
-    reserved = False
-    for part in layout.parts:
-        if isinstance(part, Run) and output.share(part.descriptor, part.offset, part.nbytes):
-            continue
-        if not (reserved or output.shares):
-            reserve(descriptor, layout.nbytes)
-            reserved = True
+    rest: list[tuple[int, Part]] = []
+    for position, part in zip(_positions(output.position, layout.parts), layout.parts, strict=True):
+        output.position = position
+        if not (isinstance(part, Run) and output.share(part.descriptor, part.offset, part.nbytes)):
+            rest.append((position, part))
+    if rest and not output.shares:
+        # Space reserved under blocks that are then shared would be taken twice for a while.
+        reserve(descriptor, layout.nbytes)
+    for position, part in rest:
+        output.position = position
         if isinstance(part, Run):
             output.copy(part.descriptor, part.offset, part.nbytes)
         else:
             output.write_blocks(part.blocks, part.nbytes, part.name)
     check_opens(path, layout.leaves)
     _finish(descriptor, path, status, sync)
+
+
+def _positions(start: int, parts: tuple[Part, ...]) -> list[int]:
+    return list(accumulate((part.nbytes for part in parts[:-1]), initial=start))[: len(parts)]
 
 
 def fill_text(descriptor: int, path: Path, raw: bytes, status: os.stat_result, sync: bool) -> None:

@@ -157,6 +157,8 @@ def _sort_plain(root: dict[str, Any]) -> tuple[str, ...] | None:
 
 def _parse_carefully(raw: bytes, file: str) -> Header:
     # Reading with care tells what is wrong, and most headers never need it.
+
+    # Most headers are plain, and never need what this brings along.
     from tiecli.checkpoints.damage import check_tensors, read_json
 
     root = read_json(raw, file)
