@@ -10,8 +10,7 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tiecli.errors import TruncatedFileError, UncoveredBytesError
 from tiecli.leaves import DTYPES, LeafSpec
@@ -23,8 +22,7 @@ Info = Mapping[str, Any]
 """What the header says of one tensor: `dtype`, `shape`, `data_offsets`, and whatever else stood there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """A parsed header.
 
     Attributes:

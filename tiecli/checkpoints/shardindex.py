@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from tiecli.errors import IndexFileError, ShardMismatchError
 
@@ -16,8 +15,7 @@ SUFFIX = ".safetensors.index.json"
 _AGAIN = "Download the index again, or save the checkpoint again with the library that wrote it."
 
 
-@dataclass(frozen=True, slots=True)
-class ShardIndex:
+class ShardIndex(NamedTuple):
     """A parsed index.
 
     Attributes:

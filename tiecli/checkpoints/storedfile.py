@@ -7,8 +7,8 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tiecli.checkpoints.header import LIMIT_HEADER, Header, parse_header
 from tiecli.checkpoints.lookalikes import refuse_lookalike
@@ -24,8 +24,7 @@ from tiecli.errors import (
 _TEXT_LIMIT = 100_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFile:
+class StoredFile(NamedTuple):
     """An open safetensors file; the descriptor is read with `pread` only.
 
     A memory map would be as fast, but reading one whose file was cut short kills the process.
