@@ -126,12 +126,10 @@ def _check_plain(raw: bytes, root: dict[str, Any], metadata: dict[str, str] | No
             known[key] = spec, nbytes, has_one
         begin, end = info["data_offsets"]
         # `true` equals 1 and `-0` equals 0 to Python, not to the reference.
-        if (has_one and bool in map(type, shape)) or (begin < 2 and _is_odd(begin, end, raw)):
+        if end - begin != nbytes or (has_one and bool in map(type, shape)) or (begin < 2 and _is_odd(begin, end, raw)):
             return None
         if begin != position:
             in_order = False
-        if end - begin != nbytes:
-            return None
         position = end
         specs[name] = spec
     order = tuple(root) if in_order else _sort_plain(root)
