@@ -13,7 +13,7 @@ from tiecli.detect.preferences import Preferences
 from tiecli.detect.proofs import Candidate
 from tiecli.detect.sparse import fingerprint_sparse
 from tiecli.detect.subjects import Subject, alignment, axis_orders, core_shape, make_transform
-from tiecli.detect.survey import LEAST_RELATED, Family, Survey, family_of
+from tiecli.detect.survey import LEAST_RELATED, Family, PrefixView, Survey, family_of
 from tiecli.differences import Bits
 from tiecli.leaves import DType, LeafSpec
 from tiecli.transforms import SAME, Transform
@@ -73,7 +73,7 @@ def form_classes(survey: Survey, preferences: Preferences) -> Classes:
 
 
 def _turned_key(bits: Bits) -> bytes:
-    return min(row.tobytes() for row in bits) if len(bits) > 1 else bits.tobytes()
+    return b"".join(sorted(row.tobytes() for row in bits)) if len(bits) > 1 else bits.tobytes()
 
 
 def _canonical_first(found: list[Subject], preferences: Preferences) -> tuple[Subject, ...]:
@@ -195,21 +195,24 @@ def suggest_slices(survey: Survey, classes: Classes) -> Iterator[Candidate]:
 
 def suggest_prefixes(survey: Survey, classes: Classes, preferences: Preferences) -> Iterator[Candidate]:
     """Suggests that leaves are the first layers of others, along any axis of a matrix."""
-    sampled: dict[tuple[Any, ...], list[tuple[int, int, Subject]]] = {}
-    for subject in classes.canonicals.values():
+    canonicals = set(classes.canonicals.values())
+    sampled: dict[tuple[Any, ...], list[tuple[PrefixView, Subject]]] = {}
+    for subject in (subject for key, found in classes.members.items() if key not in classes.sparse for subject in found):
         for view, tiers in survey.prefix_views.get(subject.spec, {}).items():
             for tier in tiers:
                 bits = survey.samples.section(subject.path, ("prefix", view.axis, tier))
                 if len(set(bits.tolist())) >= _LEAST_DISTINCT:
-                    sampled.setdefault((view.group, tier, bits.tobytes()), []).append((view.rows, view.axis, subject))
+                    sampled.setdefault((view.group, tier, bits.tobytes()), []).append((view, subject))
     seen: set[tuple[Subject, Subject]] = set()
     for (_, tier, _), matches in sampled.items():
-        longest_first = sorted(matches, key=lambda match: (-match[0], match[2].place))
-        for rows, axis, short in longest_first[1:]:
-            long_rows, long_axis, long = longest_first[0]
-            if rows < long_rows and min(rows, 16) == tier and (long, short) not in seen:
+        # A leaf that only follows from another may still be the only one that is stored the right way round.
+        matches.sort(key=lambda match: (-match[0].rows, match[1] not in canonicals, match[1].place))
+        long_view, long = matches[0]
+        for view, short in matches[1:]:
+            fits = view.rows < long_view.rows and view.tier == tier and short in canonicals
+            if fits and (long, short) not in seen:
                 seen.add((long, short))
-                yield from _prefix_candidates(long, long_axis, short, axis, preferences)
+                yield from _prefix_candidates(long, long_view.axis, short, view.axis, preferences)
 
 
 def _prefix_candidates(

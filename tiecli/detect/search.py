@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from tiecli.checkpoints.protocol import CheckpointReader, Progress, ignore_progress
 from tiecli.detect.candidates import (
@@ -19,9 +19,10 @@ from tiecli.detect.near import NearPair, find_near
 from tiecli.detect.preferences import Pair, Preferences
 from tiecli.detect.proofs import Candidate, Outcome, prove, run_in_pairs
 from tiecli.detect.settling import settle_near
+from tiecli.detect.spanning import span_near
 from tiecli.detect.stated import prove_stated
 from tiecli.detect.subjects import Subject
-from tiecli.detect.survey import Family, Survey, family_of, take_survey
+from tiecli.detect.survey import Survey, take_survey
 from tiecli.keypaths import KeyPath
 
 _KINDS: tuple[HitKind, ...] = (
@@ -64,16 +65,17 @@ def find_ties(
     classes = form_classes(survey, preferences)
     forest = _Forest()
     candidates = list(_suggest(survey, classes, preferences))
-    suspected = {candidate.alias.path for candidate in candidates}
-    leaves = [leaf for leaf in classes.canonicals.values() if leaf.spec.dtype.kind == "float"]
-    pairs = _near_pairs(survey, preferences, [leaf for leaf in leaves if leaf.path not in suspected])
-    forest.grow(_prove(survey, preferences, candidates, pairs))
-    if suspected - forest.aliases:
-        # What the samples suspected and the whole leaves did not bear out may be near to something else.
-        known = set(pairs)
-        roots = [leaf for leaf in leaves if leaf.path not in forest.aliases]
-        more = _near_pairs(survey, preferences, roots, lambda pair: pair not in known)
-        forest.grow(_prove(survey, preferences, (), more))
+    near = find_near(survey, (leaf for leaf in classes.canonicals.values() if leaf.spec.dtype.kind == "float"))
+    # What is suspected of something better is left for a later round, if nothing comes of it.
+    busy = {candidate.alias.path for candidate in candidates}
+    while candidates or near:
+        pairs = span_near(survey, preferences, [pair for pair in near if not busy & pair.paths])
+        forest.grow(_prove(survey, preferences, candidates, pairs))
+        if not pairs and not candidates:
+            break
+        tried = {pair.paths for pair in pairs}
+        near = [pair for pair in near if pair.paths not in tried and not forest.connects(*pair.paths)]
+        candidates, busy = [], forest.aliases
     forest.grow(prove_stated(survey, preferences, set(declared), forest.connects))
     samples = survey.samples
     return FindReport(
@@ -103,7 +105,7 @@ def _prove(
     def settle(task: Candidate | NearPair) -> Outcome | None:
         if isinstance(task, Candidate):
             return prove(survey.samples, task)
-        return settle_near(survey, task, preferences)
+        return settle_near(survey, task)
 
     outcomes = [outcome for outcome in run_in_pairs(settle, tasks) if outcome is not None]
     # Those that are not what they seemed may still be equal to each other.
@@ -120,59 +122,6 @@ def _among(survey: Survey, preferences: Preferences, group: Sequence[Candidate])
     for failed in group:
         if failed.alias is not canonical:
             yield from suggest_turns(survey, canonical, failed.alias, all_orders=not failed.is_telling)
-
-
-def _near_pairs(
-    survey: Survey,
-    preferences: Preferences,
-    leaves: Iterable[Subject],
-    wanted: Callable[[NearPair], bool] = lambda _: True,
-) -> list[NearPair]:
-    families: dict[Family, list[Subject]] = {}
-    for leaf in leaves:
-        families.setdefault(family_of(leaf.spec), []).append(leaf)
-    return [
-        pair
-        for members in families.values()
-        for pair in _spanning(filter(wanted, find_near(survey, members)), preferences)
-    ]
-
-
-def _spanning(pairs: Iterable[NearPair], preferences: Preferences) -> list[NearPair]:
-    """Keeps of many pairs those that hang each leaf on one other, near the leaf to keep."""
-    neighbours: dict[Subject, list[NearPair]] = {}
-    for pair in pairs:
-        neighbours.setdefault(pair.first, []).append(pair)
-        neighbours.setdefault(pair.second, []).append(pair)
-    kept: list[NearPair] = []
-    reached: set[Subject] = set()
-    while remaining := neighbours.keys() - reached:
-        root = preferences.choose_among(sorted(_component(next(iter(remaining)), neighbours), key=_place))
-        reached.add(root)
-        border = [root]
-        for leaf in border:
-            for pair in neighbours[leaf]:
-                other = pair.second if pair.first is leaf else pair.first
-                if other not in reached:
-                    reached.add(other)
-                    border.append(other)
-                    kept.append(pair)
-    return kept
-
-
-def _component(start: Subject, neighbours: dict[Subject, list[NearPair]]) -> set[Subject]:
-    found, border = {start}, [start]
-    for leaf in border:
-        for pair in neighbours[leaf]:
-            for other in (pair.first, pair.second):
-                if other not in found:
-                    found.add(other)
-                    border.append(other)
-    return found
-
-
-def _place(subject: Subject) -> int:
-    return subject.place
 
 
 class _Forest:

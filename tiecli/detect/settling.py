@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from tiecli.compare import LeafSource, split_boxes
 from tiecli.detect.hits import HitKind
 from tiecli.detect.near import NearPair, are_near
-from tiecli.detect.preferences import Preferences
 from tiecli.detect.probes import whole_indices
 from tiecli.detect.proofs import Candidate, Outcome, compare_pair
 from tiecli.detect.scales import Interval, feasible_factors, likely_factors, slope
@@ -47,9 +46,12 @@ class _Lineup:
         return alignment(self.canonical, self.alias, self.alias_order, then, self.canonical_order)
 
 
-def settle_near(survey: Survey, pair: NearPair, preferences: Preferences) -> Outcome | None:
-    """Finds out what two near leaves are to each other; None if more samples show them not to be near."""
-    lineup = _line_up(survey, pair, preferences)
+def settle_near(survey: Survey, pair: NearPair) -> Outcome | None:
+    """Finds out what two near leaves are to each other; None if more samples show them not to be near.
+
+    The first is kept, unless the second is of a wider dtype, or only the second gives the other exactly.
+    """
+    lineup = _line_up(survey, pair)
     canonical, alias = lineup.canonical.spec.dtype, lineup.alias.spec.dtype
     values = decode(lineup.canonical_bits, canonical), decode(lineup.alias_bits, alias)
     if not are_near(*values):
@@ -70,16 +72,12 @@ def settle_near(survey: Survey, pair: NearPair, preferences: Preferences) -> Out
     return Outcome(candidate, (), drift)
 
 
-def _line_up(survey: Survey, pair: NearPair, preferences: Preferences) -> _Lineup:
-    first, second = pair.first, pair.second
-    turned = {first: 0, second: pair.order}
-    canonical = preferences.choose(first, second)
-    if first.spec.dtype.bits != second.spec.dtype.bits:
-        canonical = max(first, second, key=lambda subject: subject.spec.dtype.bits)
-    alias = second if canonical is first else first
-    canonical_order, canonical_bits = _sample_more(survey, canonical, turned[canonical])
-    alias_order, alias_bits = _sample_more(survey, alias, turned[alias])
-    return _Lineup(canonical, alias, canonical_order, alias_order, canonical_bits, alias_bits)
+def _line_up(survey: Survey, pair: NearPair) -> _Lineup:
+    if pair.first.spec.dtype.bits < pair.second.spec.dtype.bits:
+        pair = pair.swapped()
+    canonical_order, canonical_bits = _sample_more(survey, pair.first, pair.first_order)
+    alias_order, alias_bits = _sample_more(survey, pair.second, pair.second_order)
+    return _Lineup(pair.first, pair.second, canonical_order, alias_order, canonical_bits, alias_bits)
 
 
 def _sample_more(survey: Survey, subject: Subject, number: int) -> tuple[Order, Bits]:
