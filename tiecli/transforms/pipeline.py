@@ -189,11 +189,18 @@ def permutations_that_fit(source: LeafSpec, alias: LeafSpec) -> tuple[Transform,
         return ()
     if rank > 4 or source.dtype.kind == "packed":
         return (SAME,) if source.shape == alias.shape else ()
-    from tiecli.transforms.steps import Permute
-
-    found: dict[tuple[int, ...], Transform] = {}
+    found: dict[tuple[int, ...], tuple[int, ...]] = {}
     for axes in permutations(range(rank)):
         if tuple(source.shape[axis] for axis in axes) == alias.shape:
             moved = tuple(axis for axis in axes if source.shape[axis] != 1) if source.size > 1 else ()
-            found.setdefault(moved, Transform((Permute(axes),)))
-    return tuple(found.values())
+            found.setdefault(moved, axes)
+    return tuple(_permute(axes) for axes in found.values())
+
+
+def _permute(axes: tuple[int, ...]) -> Transform:
+    if axes == tuple(range(len(axes))):
+        return SAME
+    # Importing the steps takes longer than all the rest of a plain tie's planning.
+    from tiecli.transforms.steps import Permute
+
+    return Transform((Permute(axes),))
