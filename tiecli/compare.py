@@ -4,27 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tiecli.checkpoints.protocol import Box, CheckpointReader, Progress, ignore_progress
+from tiecli.boxes import BLOCK_NBYTES, unravel
+from tiecli.checkpoints.protocol import CheckpointReader, Progress, ignore_progress
 from tiecli.errors import TransformMismatchError
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
 from tiecli.transforms import Transform
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from tiecli.differences import Tally
 
 # Two of them stay in a core's second-level cache; a multiple of 3, so that it holds whole packed elements.
 CHUNK_NBYTES = 3 << 17
-BLOCK_NBYTES = 8 << 20
-# Bytes that a transposed leaf is read by at one place, on either side: a page.
-_RUN_NBYTES = 4096
-# Along the axis that is stored in one run, and along the last: as measured.
-_TILE_SIDES = (128, 64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,27 +57,6 @@ class Comparison:
     def equal(self) -> bool:
         """Whether every bit is the same."""
         return self.differing == 0
-
-
-class LeafSource:
-    """One leaf of an open checkpoint, as the block-wise transforms read it.
-
-    Attributes:
-        reader: The open checkpoint.
-        path: The leaf.
-        spec: Its shape and dtype.
-    """
-
-    __slots__ = ("path", "reader", "spec")
-
-    def __init__(self, reader: CheckpointReader, path: KeyPath) -> None:
-        self.reader = reader
-        self.path = path
-        self.spec = reader.specs()[path]
-
-    def read(self, box: Box) -> NDArray[Any]:
-        """Reads one block."""
-        return self.reader.read_block(self.path, box)
 
 
 def compare_leaf(
@@ -130,12 +102,15 @@ def compare_leaf(
     if transform.is_same:
         run = _StoredRun(reader, alias, other_reader, canonicals[0], spec, measure, digests, cosine)
         return run.compare(progress)
+    from tiecli.blockwise import LeafSource, compare_blocks
     from tiecli.differences import Tally
 
     tally = Tally(spec.dtype, cosine=cosine)
     leaves = tuple(LeafSource(other_reader, path) for path in canonicals)
-    options = _Options(measure or cosine, block_nbytes, progress)
-    complete = _compare_blocks(reader, alias, leaves, transform, tally, options)
+    measure = measure or cosine
+    complete = compare_blocks(
+        reader, alias, leaves, transform, tally, measure=measure, block_nbytes=block_nbytes, progress=progress
+    )
     comparison = _conclude(spec, tally, complete)
     if not digests:
         return comparison
@@ -158,66 +133,6 @@ def digest_leaf(reader: CheckpointReader, path: KeyPath) -> str:
     return f"xxh3_128:{digest.hexdigest()}"
 
 
-def split_boxes(spec: LeafSpec, nbytes: int = BLOCK_NBYTES) -> Iterator[Box]:
-    """Splits a leaf into boxes of about `nbytes`, in C order, each contiguous as stored.
-
-    Example:
-        >>> from tiecli.leaves import DTYPES
-        >>> list(split_boxes(LeafSpec((3, 4), DTYPES["F32"]), 32))
-        [((0, 2), (0, 4)), ((2, 3), (0, 4))]
-    """
-    if spec.size == 0:
-        return
-    limit = max(1, nbytes * 8 // spec.dtype.bits)
-    axis = 0
-    while axis < len(spec.shape) and prod(spec.shape[axis + 1 :]) > limit:
-        axis += 1
-    if axis == len(spec.shape):
-        axis -= 1
-    if axis < 0:
-        yield ()
-        return
-    step = max(1, limit // prod(spec.shape[axis + 1 :]))
-    yield from _grid(spec.shape, (1,) * axis + (step,) + spec.shape[axis + 1 :])
-
-
-def split_tiles(spec: LeafSpec, nbytes: int = BLOCK_NBYTES) -> Iterator[Box]:
-    """Splits a leaf into tiles of at most about `nbytes`, as long as they are wide.
-
-    Whatever axis the other side of a transpose is stored along, such a tile has long runs there.
-    """
-    if spec.size == 0:
-        return
-    limit = max(1, nbytes * 8 // spec.dtype.bits)
-    run = max(1, _RUN_NBYTES * 8 // spec.dtype.bits)
-    sides = [1] * len(spec.shape)
-    # Each axis first gets up to a run, the longest first; then what is left of the budget.
-    for reach in (run, limit):
-        for axis in sorted(range(len(sides)), key=lambda axis: -spec.shape[axis]):
-            room = limit // (prod(sides) // sides[axis])
-            sides[axis] = max(sides[axis], min(spec.shape[axis], reach, room))
-    yield from _grid(spec.shape, tuple(sides))
-
-
-def _grid(shape: tuple[int, ...], sides: tuple[int, ...]) -> Iterator[Box]:
-    from itertools import product
-
-    axes = [
-        [(start, min(start + side, length)) for start in range(0, length, side)]
-        for length, side in zip(shape, sides, strict=True)
-    ]
-    return product(*axes)
-
-
-@dataclass(frozen=True, slots=True)
-class _Options:
-    """How far to go, and in what portions."""
-
-    measure: bool
-    block_nbytes: int
-    progress: Progress
-
-
 @dataclass(frozen=True, slots=True)
 class _StoredRun:
     """Compares the stored bytes of two leaves of one spec; needs numpy only where they differ."""
@@ -232,6 +147,7 @@ class _StoredRun:
     cosine: bool
 
     def compare(self, progress: Progress) -> Comparison:
+        """Goes through both leaves side by side."""
         tally: Tally | None = self._start_tally() if self.cosine else None
         digests = _DigestPair() if self.digests else None
         differing, complete = False, True
@@ -274,7 +190,7 @@ class _StoredRun:
         tally.add(
             bits_of(left, self.spec.dtype),
             bits_of(right, self.spec.dtype),
-            lambda position: _unravel(start + position, self.spec.shape),
+            lambda position: unravel(start + position, self.spec.shape),
         )
         return tally
 
@@ -296,6 +212,7 @@ class _DigestPair:
         self._right = self._left
 
     def update(self, left: bytearray, right: bytearray, *, equal: bool) -> None:
+        """Takes in a piece of each."""
         if not equal and self._right is self._left:
             self._right = self._left.copy()
         self._left.update(left)
@@ -303,85 +220,8 @@ class _DigestPair:
             self._right.update(right)
 
     def texts(self) -> tuple[str, str]:
+        """Gives the digests as a manifest writes them."""
         return f"xxh3_128:{self._left.hexdigest()}", f"xxh3_128:{self._right.hexdigest()}"
-
-
-def _compare_blocks(
-    reader: CheckpointReader,
-    alias: KeyPath,
-    sources: tuple[LeafSource, ...],
-    transform: Transform,
-    tally: Tally,
-    options: _Options,
-) -> bool:
-    """Compares block by block; returns whether it went through all of the leaf."""
-    from tiecli.transforms.blocks import evaluate_block
-
-    spec = reader.specs()[alias]
-    split = split_tiles if _moves_axes(transform) else split_boxes
-    for box in split(spec, options.block_nbytes):
-        left = reader.read_block(alias, box)
-        right = evaluate_block(transform, sources, box)
-        for start, stop in _strips(left, right):
-            starts = tuple(low for low, _ in box)
-            if starts:
-                starts = (starts[0] + start, *starts[1:])
-            _add_strip(tally, left[start:stop] if starts else left, right[start:stop] if starts else right, starts)
-            if tally.differing and not options.measure:
-                return False
-        options.progress(left.nbytes)
-    return True
-
-
-def _moves_axes(transform: Transform) -> bool:
-    from tiecli.transforms.steps import Permute, Rearrange
-
-    return any(isinstance(step, Permute | Rearrange) for step in transform.steps)
-
-
-def _strips(left: NDArray[Any], right: NDArray[Any]) -> Iterator[tuple[int, int]]:
-    """Cuts a block along its first axis into strips that stay in the cache."""
-    rows = left.shape[0] if left.ndim else 1
-    nbytes_row = max(1, left.nbytes // max(1, rows))
-    step = max(1, CHUNK_NBYTES // nbytes_row)
-    if not right.flags.c_contiguous:
-        step = max(step, _TILE_SIDES[0])
-    for start in range(0, rows, step):
-        yield start, min(rows, start + step)
-
-
-def _in_c_order(values: NDArray[Any]) -> NDArray[Any]:
-    """Copies a strip of a transposed block tile by tile, each in its own order first.
-
-    A row of a transposed block lies scattered over it, and where lengths are powers of two
-    all of it falls on the same few cache lines: copied at once, that is seven times slower.
-    """
-    if values.flags.c_contiguous or values.ndim < 2:
-        return values
-    import numpy as np
-
-    fastest = min(range(values.ndim), key=lambda axis: (values.shape[axis] == 1, values.strides[axis]))
-    copied = np.empty(values.shape, values.dtype)
-    at: list[slice] = [slice(None)] * values.ndim
-    for start in range(0, values.shape[fastest], _TILE_SIDES[0]):
-        at[fastest] = slice(start, start + _TILE_SIDES[0])
-        for column in range(0, values.shape[-1], _TILE_SIDES[1]):
-            if fastest != values.ndim - 1:
-                at[-1] = slice(column, column + _TILE_SIDES[1])
-            elif column:
-                break
-            copied[tuple(at)] = values[tuple(at)].copy(order="K")
-    return copied
-
-
-def _add_strip(tally: Tally, left: NDArray[Any], right: NDArray[Any], starts: tuple[int, ...]) -> None:
-    from tiecli.differences import as_bits
-
-    def locate(position: int) -> tuple[int, ...]:
-        inner = _unravel(position, left.shape)
-        return tuple(start + offset for start, offset in zip(starts, inner, strict=True))
-
-    tally.add(as_bits(left), as_bits(_in_c_order(right)), locate)
 
 
 def _conclude(spec: LeafSpec, tally: Tally | None, complete: bool) -> Comparison:
@@ -405,14 +245,6 @@ def _with_digests(comparison: Comparison, alias: str, canonicals: tuple[str, ...
     from dataclasses import replace
 
     return replace(comparison, alias_digest=alias, canonical_digests=canonicals)
-
-
-def _unravel(position: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-    index: list[int] = []
-    for length in reversed(shape):
-        position, inner = divmod(position, length)
-        index.append(inner)
-    return tuple(reversed(index))
 
 
 def describe_drift(comparison: Comparison) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from tiecli.boxes import BLOCK_NBYTES, split_boxes
 from tiecli.checkpoints.protocol import CheckpointReader
-from tiecli.compare import BLOCK_NBYTES, LeafSource, split_boxes
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
 from tiecli.transforms import Transform
@@ -25,6 +25,7 @@ def transformed_blocks(
     if transform.is_same:
         yield from _stored_blocks(reader, canonicals[0], spec.nbytes)
         return
+    from tiecli.blockwise import LeafSource
     from tiecli.transforms.blocks import evaluate_block
 
     sources = [LeafSource(reader, path) for path in canonicals]

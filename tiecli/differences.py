@@ -77,7 +77,8 @@ def _byte_float_table(name: str) -> NDArray[np.float32]:
     import ml_dtypes
 
     codes = np.arange(256, dtype=np.uint8)
-    return codes.view(getattr(ml_dtypes, name)).astype(np.float32)
+    table: NDArray[np.float32] = codes.view(getattr(ml_dtypes, name)).astype(np.float32)
+    return table
 
 
 class Tally:

@@ -93,19 +93,19 @@ def _flip_bit(leaf: Leaf, position: int) -> Leaf:
 
 
 def _transform(draw: st.DrawFn, kind: str, leaf: Leaf) -> Transform | None:
-    turn = Transform.parse(f"transpose({','.join(map(str, draw(st.permutations(range(leaf.ndim)))))})")
-    if kind == "same":
-        return Transform.parse("same")
-    if kind == "turned":
-        return turn
-    if kind == "cast" and leaf.dtype.name in NARROWER:
-        return Transform.parse(f"{turn} | cast({draw(st.sampled_from(NARROWER[leaf.dtype.name]))})")
-    if kind == "scaled" and leaf.dtype.name in ("float64", "float32", "float16", "bfloat16"):
-        return Transform.parse(f"{turn} | scale({draw(st.sampled_from(FACTORS))})")
+    turn = f"transpose({','.join(map(str, draw(st.permutations(range(leaf.ndim)))))})"
     rest = leaf.size // leaf.shape[0]
-    if kind == "prefix" and leaf.shape[0] > 1:
-        rows = draw(st.integers(1, leaf.shape[0] - 1))
-        return Transform.parse(f"[:{rows}]") if rows * rest >= 16 else None
-    if kind == "slice" and leaf.shape[0] > 1 and rest >= 16:
-        return Transform.parse(f"[{draw(st.integers(0, leaf.shape[0] - 1))}]")
-    return None
+    text = None
+    if kind == "same":
+        text = "same"
+    elif kind == "turned":
+        text = turn
+    elif kind == "cast" and leaf.dtype.name in NARROWER:
+        text = f"{turn} | cast({draw(st.sampled_from(NARROWER[leaf.dtype.name]))})"
+    elif kind == "scaled" and leaf.dtype.name in ("float64", "float32", "float16", "bfloat16"):
+        text = f"{turn} | scale({draw(st.sampled_from(FACTORS))})"
+    elif kind == "prefix" and leaf.size > max(rest, 16):
+        text = f"[:{draw(st.integers(-(-16 // rest), leaf.shape[0] - 1))}]"
+    elif kind == "slice" and leaf.size > rest >= 16:
+        text = f"[{draw(st.integers(0, leaf.shape[0] - 1))}]"
+    return None if text is None else Transform.parse(text)

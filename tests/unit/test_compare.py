@@ -10,7 +10,8 @@ import pytest
 import xxhash
 
 from tests.unit.detect.leaves_on_disk import Stored, at, store
-from tiecli.compare import CHUNK_NBYTES, Comparison, compare_leaf, digest_leaf, split_boxes, split_tiles
+from tiecli.boxes import split_boxes, split_tiles
+from tiecli.compare import CHUNK_NBYTES, Comparison, compare_leaf, digest_leaf
 from tiecli.errors import SourceChangedError, TransformMismatchError
 from tiecli.leaves import DTYPES, LeafSpec
 from tiecli.transforms import SAME, TRANSPOSE, Transform

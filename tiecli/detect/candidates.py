@@ -197,7 +197,9 @@ def suggest_prefixes(survey: Survey, classes: Classes, preferences: Preferences)
     """Suggests that leaves are the first layers of others, along any axis of a matrix."""
     canonicals = set(classes.canonicals.values())
     sampled: dict[tuple[Any, ...], list[tuple[PrefixView, Subject]]] = {}
-    for subject in (subject for key, found in classes.members.items() if key not in classes.sparse for subject in found):
+    for subject in (
+        subject for key, found in classes.members.items() if key not in classes.sparse for subject in found
+    ):
         for view, tiers in survey.prefix_views.get(subject.spec, {}).items():
             for tier in tiers:
                 bits = survey.samples.section(subject.path, ("prefix", view.axis, tier))

@@ -106,6 +106,7 @@ def run_in_pairs(act: Callable[[Item], Result], items: Sequence[Item]) -> list[R
     turn = Lock()
 
     def work() -> None:
+        """Takes items until none are left or one has failed."""
         while not failures:
             with turn:
                 number, item = next(waiting, (None, None))

@@ -103,6 +103,7 @@ def _prove(
     tasks.sort(key=lambda task: -task.nbytes)
 
     def settle(task: Candidate | NearPair) -> Outcome | None:
+        """Compares what is to be compared."""
         if isinstance(task, Candidate):
             return prove(survey.samples, task)
         return settle_near(survey, task)

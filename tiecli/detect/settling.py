@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tiecli.compare import LeafSource, split_boxes
+from tiecli.blockwise import LeafSource
+from tiecli.boxes import split_boxes
 from tiecli.detect.hits import HitKind
 from tiecli.detect.near import NearPair, are_near
 from tiecli.detect.probes import whole_indices
@@ -43,6 +44,7 @@ class _Lineup:
         )
 
     def transform(self, *then: Step) -> Transform:
+        """Gives the transform that lines the two up, with steps added."""
         return alignment(self.canonical, self.alias, self.alias_order, then, self.canonical_order)
 
 
