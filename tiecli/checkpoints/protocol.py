@@ -51,7 +51,8 @@ class Target(NamedTuple):
     """Where a rewritten checkpoint goes, and how carefully.
 
     Attributes:
-        path: The file or directory to create; for `in_place`, the source itself.
+        path: The file or directory to create; for `in_place`, the source itself, or any
+            file of it.
         in_place: Replace the source instead of creating something new.
         kept_files: What to do with files that are not rewritten: `copy` lets the
             kernel share blocks where it can, `reflink` insists on it, `hardlink` links.

@@ -43,7 +43,7 @@ class SafetensorsWriter:
     def _check_target(self) -> None:
         source, path = self.reader.root, self.target.path
         if self.target.in_place:
-            if not path.exists() or not path.samefile(source):
+            if not path.exists() or not (path.samefile(source) or path.parent.samefile(source)):
                 raise InPlaceError(f"`{path}` is not the source, `{source}`", "Use `-o` for another target.")
             if not source.is_dir():
                 refuse_link(source)
@@ -95,7 +95,8 @@ class SafetensorsWriter:
         publishing = Publishing(self.reader, self.target, draft, progress)
         with writing(self.target.path):
             files = publishing.publish()
-        return CommitReport(self.target.path, tuple(files), draft.restored, tuple(publishing.notices))
+        target = self.reader.root if self.target.in_place else self.target.path
+        return CommitReport(target, tuple(files), draft.restored, tuple(publishing.notices))
 
     def __enter__(self) -> Self:
         """Returns itself."""

@@ -165,6 +165,16 @@ def test_directory_in_place(directory: Path) -> None:
     assert [path.name for path in directory.parent.iterdir()] == ["single"]
 
 
+@pytest.mark.parametrize("given", ["config.json", "model-3.safetensors", "model.safetensors.index.json"])
+def test_in_place_by_the_name_of_one_file(sharded: Path, given: str) -> None:
+    """Any file of a checkpoint stands for all of it, in place too."""
+    before = take_stock(sharded)
+
+    assert tie(sharded / given, sharded / given, {"third": "embed"}).target == sharded
+    assert untie(sharded / given, sharded / given).restored is True
+    assert take_stock(sharded) == before
+
+
 def test_directory_in_place_with_one_change(directory: Path) -> None:
     """Where only the weights change, only they are replaced."""
     inode = directory.stat().st_ino
