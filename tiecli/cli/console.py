@@ -31,6 +31,10 @@ STYLES: Mapping[str, str] = {
 """What the style names of `render` look like on a terminal."""
 
 
+class PipeClosedError(Exception):
+    """Whoever read the output stopped reading; typer would take a `BrokenPipeError` for itself."""
+
+
 def show_lines(lines: Iterable[Line]) -> None:
     """Writes a result to stdout; in colour on a terminal, unless `NO_COLOR` is set."""
     _write(lines, sys.stdout)
@@ -38,14 +42,13 @@ def show_lines(lines: Iterable[Line]) -> None:
 
 def show_notice(*spans: Line) -> None:
     """Writes lines to stderr: what was done, what was not, what to do next."""
-    sys.stdout.flush()
     _write(spans, sys.stderr)
 
 
 def show_json(document: Mapping[str, object]) -> None:
     """Writes one JSON document to stdout."""
     # `dump` would go piece by piece through Python; `dumps` is one call into C.
-    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None) + "\n")
+    _write_text(json.dumps(document, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None) + "\n", sys.stdout)
 
 
 @contextmanager
@@ -73,7 +76,7 @@ def show_progress(task: str, total: int, *, quiet: bool = False) -> Iterator[Pro
 
 def _write(lines: Iterable[Line], stream: TextIO) -> None:
     if not stream.isatty() or os.environ.get("NO_COLOR"):
-        stream.write(plain_text(lines))
+        _write_text(plain_text(lines), stream)
         return
     from rich.console import Console
     from rich.text import Text
@@ -81,3 +84,11 @@ def _write(lines: Iterable[Line], stream: TextIO) -> None:
     console = Console(file=stream, highlight=False, soft_wrap=True)
     for spans in lines:
         console.print(Text.assemble(*((escape(text), STYLES.get(style, "")) for text, style in spans)), soft_wrap=True)
+
+
+def _write_text(text: str, stream: TextIO) -> None:
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError as error:
+        raise PipeClosedError from error

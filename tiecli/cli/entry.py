@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from tiecli.cli.console import show_json, show_notice
+from tiecli.cli.console import PipeClosedError, show_json, show_notice
 from tiecli.cli.exits import ExitCode
 from tiecli.errors import TiecliError, UsageError
 from tiecli.render.errors import error_to_json, error_to_text
@@ -30,25 +30,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     collecting = gc.isenabled()
     gc.disable()
     try:
+        return _guard(arguments)
+    except (BrokenPipeError, PipeClosedError):
+        # Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.PIPE_CLOSED
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _guard(arguments: list[str]) -> int:
+    """Runs one command; whatever goes wrong becomes a message and an exit code."""
+    try:
         code = _run(arguments)
         sys.stdout.flush()
         return code
     except TiecliError as error:
         return _refuse(error, arguments)
     except KeyboardInterrupt:
-        show_notice(line(("interrupted:", "error"), " nothing was published"))
+        show_notice(line(("interrupted:", "error"), " whatever was not published by then is gone, the rest is whole"))
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.PIPE_CLOSED
+    except (BrokenPipeError, PipeClosedError):
+        raise
     except Exception as error:  # noqa: BLE001  # the boundary: nothing may pass as a traceback
         if hasattr(error, "format_message"):
             return _refuse(_usage_error(error), arguments)
         return _report_bug(error)
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _run(arguments: list[str]) -> int:
@@ -61,7 +69,11 @@ def _run(arguments: list[str]) -> int:
         case _:
             from tiecli.cli.app import app
 
-            return int(app(arguments, prog_name="tiecli", standalone_mode=False) or 0)
+            code = int(app(arguments, prog_name="tiecli", standalone_mode=False) or 0)
+            if code == ExitCode.INTERRUPTED:
+                # typer swallows the interrupt and gives its exit code.
+                raise KeyboardInterrupt
+            return code
 
 
 def _refuse(error: TiecliError, arguments: Sequence[str]) -> int:

@@ -17,6 +17,6 @@ class ExitCode(IntEnum):
     BUG = 3
     """Not done: a bug in tiecli."""
     INTERRUPTED = 130
-    """Stopped by Ctrl-C; nothing was published."""
+    """Stopped by Ctrl-C; the target is absent or whole."""
     PIPE_CLOSED = 141
     """Whoever read the output stopped reading."""
