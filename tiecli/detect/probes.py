@@ -166,6 +166,7 @@ class Samples:
 
     Attributes:
         constant: Leaves known to hold one value throughout.
+        sparse: Digests of leaves whose samples hold one value, though the leaf does not.
         read_whole: Leaves of which every byte was read.
         bytes_read: How much was read.
     """
@@ -173,6 +174,7 @@ class Samples:
     def __init__(self, reader: CheckpointReader, progress: Progress) -> None:
         self.reader = reader
         self.constant: set[KeyPath] = set()
+        self.sparse: dict[KeyPath, Bits] = {}
         self.read_whole: set[KeyPath] = set()
         self.bytes_read = 0
         self._progress = progress
@@ -191,6 +193,10 @@ class Samples:
         probe, bits = self._found[path]
         part, shape = probe.sections[section]
         return bits[part].reshape(shape)
+
+    def rows(self, path: KeyPath) -> Bits:
+        """Returns what a whole leaf is told by: one row for each way to turn it."""
+        return self.sparse[path] if path in self.sparse else self.section(path, ("whole",))
 
     def has(self, path: KeyPath, section: Section) -> bool:
         """Whether a leaf was sampled for one purpose."""

@@ -28,15 +28,12 @@ class Candidate:
         canonical: The leaf to keep, or the layer of it.
         alias: The leaf that would follow.
         transforms: Those that fit the samples, the plainest first.
-        is_telling: Whether the samples say anything; where they hold one value only, leaves
-            that turn out to differ have not drifted apart but are unrelated.
     """
 
     kind: HitKind
     canonical: Subject
     alias: Subject
     transforms: tuple[Transform, ...]
-    is_telling: bool = True
 
     @property
     def nbytes(self) -> int:
@@ -61,15 +58,13 @@ class Outcome:
     @property
     def is_near(self) -> bool:
         """Whether most elements are the same, though not all."""
-        if self.drift is None or not self.candidate.is_telling:
-            return False
-        return self.drift.differing * 2 < self.drift.size
+        return self.drift is not None and self.drift.differing * 2 < self.drift.size
 
 
 def prove(samples: Samples, candidate: Candidate) -> Outcome:
     """Finds out which of the suggested transforms fit, or how far off the first one is."""
     first, *others = candidate.transforms
-    comparison = compare_pair(samples, candidate, first, measure=candidate.is_telling)
+    comparison = compare_pair(samples, candidate, first, measure=True)
     fits = [first] if comparison.equal else []
     fits += [other for other in others if compare_pair(samples, candidate, other, measure=False).equal]
     return Outcome(candidate, tuple(fits), None if fits else comparison)

@@ -6,14 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from tiecli.checkpoints.protocol import CheckpointReader, Progress, ignore_progress
 from tiecli.detect.candidates import (
-    Classes,
-    form_classes,
     suggest_casts,
     suggest_equal,
     suggest_prefixes,
     suggest_slices,
     suggest_turns,
 )
+from tiecli.detect.classes import Classes, form_classes
 from tiecli.detect.hits import FindReport, Hit, HitKind
 from tiecli.detect.near import NearPair, find_near
 from tiecli.detect.preferences import Pair, Preferences
@@ -122,7 +121,7 @@ def _among(survey: Survey, preferences: Preferences, group: Sequence[Candidate])
     canonical = preferences.choose_among([failed.alias for failed in group])
     for failed in group:
         if failed.alias is not canonical:
-            yield from suggest_turns(survey, canonical, failed.alias, all_orders=not failed.is_telling)
+            yield from suggest_turns(survey, canonical, failed.alias)
 
 
 class _Forest:

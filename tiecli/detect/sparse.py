@@ -1,18 +1,22 @@
-"""Sparse leaves: those whose samples all hold one value, told apart by reading them whole."""
+"""Sparse leaves: those whose samples all hold one value, told apart by where they hold others."""
 
 from __future__ import annotations
+
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tiecli.compare import CHUNK_NBYTES
-from tiecli.detect.probes import Samples
-from tiecli.detect.subjects import Subject
-from tiecli.differences import bits_of
+from tiecli.detect.probes import Samples, stored_spec
+from tiecli.detect.subjects import Subject, axis_orders, core_shape
+from tiecli.differences import Bits, bits_of
+
+Words = NDArray[np.uint64]
 
 
-def fingerprint_sparse(samples: Samples, subject: Subject, background: int) -> bytes | None:
-    """Digests which values a leaf holds and how often, in whatever order.
+def fingerprint_sparse(samples: Samples, subject: Subject, background: int) -> Words | None:
+    """Digests a leaf by the elements that differ from most, and where they are.
 
     Args:
         samples: Where the reading is counted.
@@ -20,26 +24,41 @@ def fingerprint_sparse(samples: Samples, subject: Subject, background: int) -> b
         background: The bits that all samples hold.
 
     Returns:
-        The digest, or None for a leaf that holds one value throughout; that is noted.
+        One row for each way to turn the leaf, as its samples have; None for a leaf that holds
+        one value throughout, which is noted.
     """
-    nbytes, dtype = subject.spec.nbytes, subject.spec.dtype
-    total = np.zeros(2, np.uint64)
+    nbytes, spec = subject.spec.nbytes, stored_spec(subject.spec)
+    total = np.zeros((len(axis_orders(spec.shape)), 2), np.uint64)
     for offset in range(0, nbytes, CHUNK_NBYTES):
         buffer = bytearray(min(CHUNK_NBYTES, nbytes - offset))
         samples.reader.read_into(subject.path, offset, memoryview(buffer))
-        bits = bits_of(buffer, dtype)
-        # Almost all of a sparse leaf is the one value, which needs no arithmetic.
-        others = bits[bits != background].astype(np.uint64)
-        total += (np.uint64(others.size), _mix(others).sum(dtype=np.uint64))
+        bits = bits_of(buffer, spec.dtype)
+        found = np.flatnonzero(bits != background)
+        if found.size:
+            total += _digest(bits[found], found + offset * 8 // spec.dtype.bits, spec.shape)
     samples.count(nbytes, subject.path)
-    if not total[0]:
+    if not total.any():
         samples.constant.add(subject.path)
         return None
-    return total.tobytes() + str(background).encode()
+    return total
 
 
-def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def _digest(values: Bits, places: NDArray[np.intp], shape: tuple[int, ...]) -> Words:
+    """Adds up, for each way to turn the shape, what does not depend on the order of the elements."""
+    core = core_shape(shape)
+    strides = [prod(core[axis + 1 :]) for axis in range(len(core))]
+    index = np.unravel_index(places, shape)
+    rows = []
+    for order in axis_orders(shape):
+        turned = sum((index[axis] * stride for axis, stride in zip(order, strides, strict=True)), np.zeros_like(places))
+        mixed = _mix(turned.astype(np.uint64) ^ _mix(values.astype(np.uint64)))
+        rows.append((np.uint64(len(values)), mixed.sum(dtype=np.uint64)))
+    return np.array(rows, np.uint64)
+
+
+def _mix(values: Words) -> Words:
     # Source: the finaliser of splitmix64, S. Vigna, public domain.
-    mixed = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = values + np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return mixed ^ (mixed >> np.uint64(31))
