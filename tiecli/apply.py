@@ -86,8 +86,12 @@ def apply_plan(
             spec = record.canonical_specs[0]
             writer.write(path, spec, _replacement_blocks(reader, record.tie, spec))
         for planned in plan.restored:
-            blocks = transformed_blocks(reader, planned.tie.canonicals, planned.tie.transform, planned.alias_spec)
-            writer.write(planned.tie.alias, planned.alias_spec, blocks)
+            tie = planned.tie
+            if tie.transform.is_same:
+                writer.repeat(tie.alias, tie.canonicals[0])
+                continue
+            blocks = transformed_blocks(reader, tie.canonicals, tie.transform, planned.alias_spec)
+            writer.write(tie.alias, planned.alias_spec, blocks, tie.canonicals[0])
         conventional = {
             record.tie.alias.spelling: record.tie.canonical for record in records if record.tie.transform.is_same
         }

@@ -31,12 +31,12 @@ class Rewrite:
 
     Attributes:
         spec: Its shape and dtype.
-        blocks: Its bytes.
+        blocks: Its bytes; or the stored leaf whose bytes it repeats.
         beside: A leaf in whose file to put it, if no file has a place for it.
     """
 
     spec: LeafSpec
-    blocks: Iterable[memoryview] = field(compare=False)
+    blocks: Iterable[memoryview] | KeyPath = field(compare=False)
     beside: KeyPath | None = None
 
 
@@ -194,13 +194,20 @@ class Drafting:
         parts: list[Part] = []
         for name in order_leaves(base.header, wanted):
             if name in self.fresh:
-                parts.append(Fresh(name, wanted[name].nbytes, self.fresh[name].blocks))
+                parts.append(self._fresh_part(name, wanted[name].nbytes))
             else:
                 begin, end = now.infos[name]["data_offsets"]
                 parts.append(Run(base.file.descriptor, now.data_start + begin, end - begin))
         merged = merge_runs(parts)
         padded = raw if raw is base.header.raw else pad_header(raw, merged)
         self.layouts[base.file.name] = FileLayout(padded, merged, len(wanted))
+
+    def _fresh_part(self, name: str, nbytes: int) -> Part:
+        blocks = self.fresh[name].blocks
+        if isinstance(blocks, KeyPath):
+            extent = self.reader.extent(blocks)
+            return Run(extent.descriptor, extent.offset, extent.nbytes)
+        return Fresh(name, nbytes, blocks)
 
     def _draft_texts(self, *, tied: bool) -> None:
         before = self.manifest.originals if self.manifest else {}

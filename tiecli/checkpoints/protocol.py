@@ -183,6 +183,9 @@ class CheckpointWriter(Protocol):
             beside: A leaf in whose file to put one that is new; the last file without it.
         """
 
+    def repeat(self, path: KeyPath, of: KeyPath) -> None:
+        """Stores a leaf of the source again, under another name."""
+
     def commit(self, metadata: Metadata, progress: Progress = ignore_progress) -> CommitReport:
         """Writes, syncs and publishes, or leaves nothing behind."""
 

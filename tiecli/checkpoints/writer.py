@@ -82,6 +82,19 @@ class SafetensorsWriter:
         """
         self._fresh[path] = Rewrite(spec, blocks, beside)
 
+    def repeat(self, path: KeyPath, of: KeyPath) -> None:
+        """Stores a leaf again, under another name: the kernel copies or shares its bytes.
+
+        Args:
+            path: Where the new leaf stands, as for `write`; beside `of` if it is new.
+            of: A leaf of the source.
+
+        Raises:
+            LeafNotFoundError: The source does not store `of`.
+        """
+        file, name = self.reader.place(of)
+        self._fresh[path] = Rewrite(file.header.specs[name], of, of)
+
     def commit(self, metadata: Metadata, progress: Progress = ignore_progress) -> CommitReport:
         """Writes, syncs and publishes, or leaves nothing behind.
 
