@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, Self
@@ -19,6 +19,9 @@ from tiecli.leaves import LeafSpec
 
 Box = tuple[tuple[int, int], ...]
 """A block of a leaf: one half-open `(start, stop)` an axis; `()` for a scalar."""
+
+Piece = tuple[int, int]
+"""Some stored bytes of a leaf: where they begin, and how many they are."""
 
 Progress = Callable[[int], None]
 """Told how many more bytes have been dealt with."""
@@ -145,6 +148,17 @@ class CheckpointReader(Protocol):
             SourceChangedError: The file is shorter than it was when opened.
             UnreadableFileError: The system refused the read.
         """
+
+    def read_pieces(self, path: KeyPath, pieces: Sequence[Piece]) -> bytes:
+        """Reads many short pieces of a leaf's stored bytes, one after another.
+
+        Raises:
+            SourceChangedError: The file is shorter than it was when opened.
+            UnreadableFileError: The system refused a read.
+        """
+
+    def expect_pieces(self, path: KeyPath, pieces: Sequence[Piece]) -> None:
+        """Tells the system which pieces will be read soon, so that it fetches them from the disk together."""
 
     def read_block(self, path: KeyPath, box: Box) -> NDArray[np.generic]:
         """Reads one block of a leaf, as a fresh C-ordered array of its own dtype."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from tiecli.checkpoints.huggingface import Location
-from tiecli.checkpoints.protocol import Box, Extent
+from tiecli.checkpoints.protocol import Box, Extent, Piece
 from tiecli.checkpoints.shardindex import KEY, ShardIndex, check_agreement
 from tiecli.checkpoints.storedfile import StoredFile, open_stored, read_text_file, reading
 from tiecli.errors import CheckpointNotFoundError, LeafNotFoundError, ShardMismatchError, UnreadableFileError
@@ -185,6 +185,24 @@ class SafetensorsReader:
         if offset < 0 or offset + len(flat) > extent.nbytes:
             raise ValueError(f"bytes {offset} to {offset + len(flat)} of a leaf that has {extent.nbytes}")
         self.place(path)[0].read_into(flat, extent.offset + offset)
+
+    def read_pieces(self, path: KeyPath, pieces: Sequence[Piece]) -> bytes:
+        """Reads many short pieces of a leaf's stored bytes, one after another.
+
+        Raises:
+            LeafNotFoundError: There is no such leaf.
+            SourceChangedError: The file is shorter than it was when opened.
+            UnreadableFileError: The system refused a read.
+        """
+        return self.place(path)[0].read_pieces(pieces, self.extent(path).offset)
+
+    def expect_pieces(self, path: KeyPath, pieces: Sequence[Piece]) -> None:
+        """Tells the system which pieces will be read soon, so that it fetches them from the disk together.
+
+        Raises:
+            LeafNotFoundError: There is no such leaf.
+        """
+        self.place(path)[0].expect_pieces(pieces, self.extent(path).offset)
 
     def read_block(self, path: KeyPath, box: Box) -> NDArray[np.generic]:
         """Reads one block of a leaf, as a fresh C-ordered array of its own dtype.

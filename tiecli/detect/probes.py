@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -11,7 +10,7 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from tiecli.checkpoints.protocol import CheckpointReader, Progress
+from tiecli.checkpoints.protocol import CheckpointReader, Piece, Progress
 from tiecli.detect.subjects import Order, Subject, axis_orders, core_shape
 from tiecli.differences import Bits, bits_of
 from tiecli.keypaths import KeyPath
@@ -28,7 +27,6 @@ SAMPLES = 64
 _TILE = 16
 # Samples closer together than this are fetched by one read.
 _GAP_NBYTES = 512
-_PAGE = 4096
 _MIX = 0x9E3779B97F4A7C15
 
 
@@ -47,7 +45,7 @@ class Probe:
     spec: LeafSpec
     indices: Indices
     sections: Mapping[Section, tuple[slice, tuple[int, ...]]]
-    runs: tuple[tuple[int, int], ...]
+    runs: tuple[Piece, ...]
     gather: Indices
 
 
@@ -209,8 +207,8 @@ class Samples:
     def read(self, wanted: Sequence[tuple[Probe, Sequence[Subject]]]) -> None:
         """Reads the samples of many leaves; asks the system to fetch them from disk all at once first."""
         for probe, subjects in wanted:
-            if probe.spec.nbytes > SMALL_NBYTES:
-                self._hint(probe, subjects)
+            for subject in subjects if probe.spec.nbytes > SMALL_NBYTES else ():
+                self.reader.expect_pieces(subject.path, probe.runs)
         for probe, subjects in wanted:
             for subject in subjects:
                 self._found[subject.path] = (probe, self._read_one(subject.path, probe))
@@ -220,7 +218,7 @@ class Samples:
         return self._read_one(path, make_probe(stored_spec(spec), {("more",): places}))
 
     def _read_one(self, path: KeyPath, probe: Probe) -> Bits:
-        raw = self._read_runs(path, probe.runs)
+        raw = self.reader.read_pieces(path, probe.runs)
         bits = bits_of(raw, probe.spec.dtype)
         samples: Bits = bits[probe.gather]
         if probe.spec.nbytes <= SMALL_NBYTES:
@@ -231,29 +229,3 @@ class Samples:
         else:
             self.count(len(raw))
         return samples
-
-    def _read_runs(self, path: KeyPath, runs: Sequence[tuple[int, int]]) -> bytes | bytearray:
-        extent = self.reader.extent(path)
-        try:
-            raw = b"".join([os.pread(extent.descriptor, length, extent.offset + offset) for offset, length in runs])
-        except OSError:
-            raw = b""
-        if len(raw) == sum(length for _, length in runs):
-            return raw
-        # Something is wrong, or was interrupted: the reader knows what to say about it.
-        buffer, done = bytearray(sum(length for _, length in runs)), 0
-        for offset, length in runs:
-            self.reader.read_into(path, offset, memoryview(buffer)[done : done + length])
-            done += length
-        return buffer
-
-    def _hint(self, probe: Probe, subjects: Sequence[Subject]) -> None:
-        """Tells the system what will be read: from a cold disk that is eight times as fast."""
-        if not hasattr(os, "posix_fadvise"):
-            return
-        for subject in subjects:
-            extent = self.reader.extent(subject.path)
-            for offset, length in probe.runs:
-                start = (extent.offset + offset) & -_PAGE
-                nbytes = extent.offset + offset + length - start
-                os.posix_fadvise(extent.descriptor, start, nbytes, os.POSIX_FADV_WILLNEED)
