@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tiecli.boxes import split_boxes, split_tiles, unravel
-from tiecli.checkpoints.protocol import Box, CheckpointReader, Progress
+from tiecli.boxes import Box, split_boxes, split_tiles, unravel
+from tiecli.checkpoints.protocol import CheckpointReader, Progress
 from tiecli.differences import Tally, as_bits
 from tiecli.keypaths import KeyPath
 from tiecli.transforms import Transform

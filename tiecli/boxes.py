@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from itertools import product
 from math import prod
 
-from tiecli.checkpoints.protocol import Box
 from tiecli.leaves import LeafSpec
+
+Box = tuple[tuple[int, int], ...]
+"""A block of a leaf: one half-open `(start, stop)` an axis; `()` for a scalar."""
 
 BLOCK_NBYTES = 8 << 20
 """How much of a leaf is held at a time, unless somebody wants it otherwise."""

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.property.strategies_transforms import Pipe, pipes, random_bits
+from tiecli.boxes import Box
 from tiecli.leaves import LeafSpec
 from tiecli.transforms import Transform
 from tiecli.transforms import blocks as blocks_module
 from tiecli.transforms.arrays import array_spec, forward
-from tiecli.transforms.blocks import Box, evaluate_block
+from tiecli.transforms.blocks import evaluate_block
 
 
 class ArraySource:

@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from tiecli.checkpoints.protocol import Box
+from tiecli.boxes import Box
 from tiecli.checkpoints.storedfile import StoredFile
 from tiecli.errors import TransformMismatchError
 from tiecli.leaves import DType, LeafSpec

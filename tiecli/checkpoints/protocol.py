@@ -14,11 +14,9 @@ if TYPE_CHECKING:
     # Only for the checker: it brings the transforms along, which `inspect` seldom needs.
     from tiecli.manifest import Manifest
 
+from tiecli.boxes import Box
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
-
-Box = tuple[tuple[int, int], ...]
-"""A block of a leaf: one half-open `(start, stop)` an axis; `()` for a scalar."""
 
 Piece = tuple[int, int]
 """Some stored bytes of a leaf: where they begin, and how many they are."""

@@ -10,8 +10,9 @@ from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from tiecli.boxes import Box
 from tiecli.checkpoints.huggingface import Location
-from tiecli.checkpoints.protocol import Box, Extent, Piece
+from tiecli.checkpoints.protocol import Extent, Piece
 from tiecli.checkpoints.shardindex import KEY, ShardIndex, check_agreement
 from tiecli.checkpoints.storedfile import StoredFile, open_stored, read_text_file, reading
 from tiecli.errors import CheckpointNotFoundError, LeafNotFoundError, ShardMismatchError, UnreadableFileError

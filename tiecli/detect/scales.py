@@ -66,6 +66,15 @@ def likely_factors(bounds: Interval, lengths: Sequence[int], dtype: DType) -> It
             yield factor
 
 
+def gives(factor: float, canonical: Bits, alias: Bits, dtype: DType) -> bool:
+    """Whether a factor takes every element to its counterpart, bit for bit."""
+    from tiecli.transforms.casts import numpy_dtype
+    from tiecli.transforms.elementwise import scale_array
+
+    made = scale_array(np.ascontiguousarray(canonical).view(numpy_dtype(dtype)), factor, dtype)
+    return bool(np.array_equal(made.view(alias.dtype), alias))
+
+
 def slope(canonical: NDArray[Any], alias: NDArray[Any]) -> float:
     """Fits a factor to samples by least squares, in few digits; 1 where that is about right."""
     with np.errstate(all="ignore"):

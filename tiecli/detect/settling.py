@@ -11,7 +11,7 @@ from tiecli.detect.hits import HitKind
 from tiecli.detect.near import NearPair, are_near
 from tiecli.detect.probes import whole_indices
 from tiecli.detect.proofs import Candidate, Outcome, compare_pair
-from tiecli.detect.scales import Interval, feasible_factors, likely_factors, slope
+from tiecli.detect.scales import Interval, feasible_factors, gives, likely_factors, slope
 from tiecli.detect.subjects import Order, Subject, alignment, axis_orders, core_shape
 from tiecli.detect.survey import Survey
 from tiecli.differences import Bits, as_bits, decode
@@ -99,8 +99,10 @@ def _settle_scale(survey: Survey, lineup: _Lineup) -> Outcome | None:
     refined = _refine(survey, lineup, bounds) if bounds else iter(())
     while bounds is not None:
         for factor in likely_factors(bounds, shape, dtype):
+            if factor == 1 or not gives(factor, lineup.canonical_bits, lineup.alias_bits, dtype):
+                continue
             candidate = _candidate(lineup, "scaled", lineup.transform(Scale(factor)))
-            if factor != 1 and compare_pair(survey.samples, candidate, candidate.transforms[0], measure=False).equal:
+            if compare_pair(survey.samples, candidate, candidate.transforms[0], measure=False).equal:
                 return Outcome(candidate, candidate.transforms)
         bounds = next(refined, None)
     return None

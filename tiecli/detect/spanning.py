@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 
 from tiecli.detect.near import NearPair
 from tiecli.detect.preferences import Preferences
-from tiecli.detect.scales import feasible_factors
+from tiecli.detect.scales import feasible_factors, gives, likely_factors
 from tiecli.detect.subjects import Subject
 from tiecli.detect.survey import Survey
 
-_MOST_VOTERS = 64
+_MOST_VOTERS = 16
 
 
 def span_near(survey: Survey, preferences: Preferences, pairs: Iterable[NearPair]) -> list[NearPair]:
@@ -71,5 +71,9 @@ def _is_multiple(survey: Survey, pair: NearPair) -> bool:
     dtype = pair.first.spec.dtype
     if pair.second.spec.dtype != dtype:
         return False
-    first, second = (survey.samples.section(leaf.path, ("whole",)) for leaf in (pair.first, pair.second))
-    return feasible_factors(first[pair.first_order], second[pair.second_order], dtype) is not None
+    first = survey.samples.rows(pair.first.path)[pair.first_order]
+    second = survey.samples.rows(pair.second.path)[pair.second_order]
+    bounds = feasible_factors(first, second, dtype)
+    if bounds is None:
+        return False
+    return any(gives(factor, first, second, dtype) for factor in likely_factors(bounds, pair.first.spec.shape, dtype))

@@ -17,6 +17,7 @@ from typing import Any, Protocol, assert_never
 import numpy as np
 from numpy.typing import NDArray
 
+from tiecli.boxes import Box
 from tiecli.leaves import LeafSpec
 from tiecli.transforms.arrays import apply_step
 from tiecli.transforms.casts import bits_of, numpy_dtype
@@ -40,9 +41,6 @@ from tiecli.transforms.steps import (
     Stack,
     Step,
 )
-
-Box = tuple[tuple[int, int], ...]
-"""A block of a leaf: one half-open `(start, stop)` an axis; `()` for a scalar."""
 
 _SPREAD = 4
 """How many times more elements than the box a step may have read before the box is halved."""
@@ -125,6 +123,7 @@ class _Evaluation:
         cuts = [(axis, *_halves(box, axis)) for axis, (start, stop) in enumerate(box) if stop - start > 1]
 
         def input_size(cut: tuple[int, Box, Box]) -> tuple[int, int]:
+            """Elements to read for both halves; the longer axis wins a draw."""
             axis, *halves = cut
             start, stop = box[axis]
             return sum(_size(_pull(step, before, spec, half)) for half in halves), start - stop

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tiecli.boxes import Box
 from tiecli.leaves import DTYPES, LeafSpec
 from tiecli.transforms import Transform
-from tiecli.transforms.blocks import Box, evaluate_block
+from tiecli.transforms.blocks import evaluate_block
 
 
 class RecordingSource:
