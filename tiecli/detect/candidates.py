@@ -12,7 +12,7 @@ from tiecli.detect.hits import HitKind
 from tiecli.detect.preferences import Preferences
 from tiecli.detect.proofs import Candidate
 from tiecli.detect.subjects import Subject, alignment, axis_orders, core_shape, make_transform
-from tiecli.detect.survey import LEAST_RELATED, Family, PrefixView, Survey, family_of
+from tiecli.detect.survey import LEAST_RELATED, Family, PrefixView, Survey, can_be_turned, family_of
 from tiecli.differences import Bits
 from tiecli.leaves import DType, LeafSpec
 from tiecli.transforms import SAME, Transform
@@ -39,7 +39,7 @@ def fitting_turns(
     survey: Survey, canonical: Subject, alias: Subject, then: tuple[Step, ...] = ()
 ) -> tuple[Transform, ...]:
     """Lists the permutations under which the samples of two leaves agree, `same` first."""
-    if alias.spec.dtype.kind == "packed":
+    if not can_be_turned(alias.spec):
         return (SAME,)
     bits = survey.samples.rows(alias.path)
     wanted = _canonical_bits(survey, canonical)

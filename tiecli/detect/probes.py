@@ -15,6 +15,7 @@ from tiecli.detect.subjects import Order, Subject, axis_orders, core_shape
 from tiecli.differences import Bits, bits_of
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import DTYPES, LeafSpec
+from tiecli.transforms.steps import MAX_RANK
 
 Indices = NDArray[np.int64]
 Section = tuple[str | int, ...]
@@ -51,7 +52,9 @@ class Probe:
 
 def stored_spec(spec: LeafSpec) -> LeafSpec:
     """Gives the spec to sample a leaf by: packed elements cannot be told apart, their bytes can."""
-    return LeafSpec((spec.nbytes,), DTYPES["U8"]) if spec.dtype.kind == "packed" else spec
+    if spec.dtype.kind == "packed":
+        return LeafSpec((spec.nbytes,), DTYPES["U8"])
+    return spec if len(spec.shape) <= MAX_RANK else LeafSpec((spec.size,), spec.dtype)
 
 
 def make_probe(spec: LeafSpec, parts: Mapping[Section, Indices]) -> Probe:

@@ -10,7 +10,7 @@ from tiecli.detect.hits import HitKind
 from tiecli.detect.preferences import Pair, Preferences
 from tiecli.detect.proofs import Candidate, Outcome, prove, run_in_pairs
 from tiecli.detect.subjects import Subject, alignment, axis_orders, make_transform
-from tiecli.detect.survey import Survey, family_of
+from tiecli.detect.survey import Survey, can_be_turned, family_of
 from tiecli.differences import decode
 from tiecli.keypaths import KeyPath
 from tiecli.transforms import SAME, Step, Transform
@@ -63,7 +63,7 @@ def _fitting_shapes(survey: Survey, canonical: Subject, alias: Subject) -> tuple
     source, spec = canonical.spec, alias.spec
     if family_of(source) != family_of(spec):
         return _fitting_prefix(canonical, alias)
-    if spec.dtype.kind == "packed":
+    if not can_be_turned(spec):
         return (SAME,)
     then: tuple[Step, ...] = ()
     if source.dtype != spec.dtype:
@@ -83,7 +83,7 @@ def _fitting_shapes(survey: Survey, canonical: Subject, alias: Subject) -> tuple
 
 def _fitting_prefix(canonical: Subject, alias: Subject) -> tuple[Transform, ...]:
     source, spec = canonical.spec, alias.spec
-    if source.dtype != spec.dtype or not source.shape or source.dtype.kind == "packed":
+    if source.dtype != spec.dtype or not source.shape or not can_be_turned(source):
         return ()
     if len(source.shape) != len(spec.shape) or source.shape[1:] != spec.shape[1:]:
         return ()

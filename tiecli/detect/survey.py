@@ -20,6 +20,7 @@ from tiecli.detect.probes import (
 from tiecli.detect.subjects import Subject, core_shape
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
+from tiecli.transforms.steps import MAX_RANK
 
 Family = tuple[str, tuple[int, ...]]
 """What leaves share that can be one another under a permutation, whatever their dtype."""
@@ -84,8 +85,13 @@ class Survey:
 
 
 def family_of(spec: LeafSpec) -> Family:
-    """Says which family a leaf is in; packed leaves are of one family only if their specs are equal."""
-    return (spec.dtype.name, spec.shape) if spec.dtype.kind == "packed" else ("", core_shape(spec.shape))
+    """Says which family a leaf is in; leaves that cannot be turned are of one family only if their specs are equal."""
+    return ("", core_shape(spec.shape)) if can_be_turned(spec) else (spec.dtype.name, spec.shape)
+
+
+def can_be_turned(spec: LeafSpec) -> bool:
+    """Whether a leaf can be transformed at all: its elements are whole bytes and its axes not too many."""
+    return spec.dtype.kind != "packed" and len(spec.shape) <= MAX_RANK
 
 
 def take_survey(reader: CheckpointReader, stated: Collection[KeyPath], progress: Progress) -> Survey:
@@ -150,10 +156,15 @@ def _is_searched(spec: LeafSpec) -> bool:
 
 def _find_stacks(by_spec: Mapping[LeafSpec, Sequence[Subject]]) -> tuple[Subject, ...]:
     """Finds leaves whose layers have the shape of other leaves; those with few layers first."""
-    possible = {(spec.dtype, core_shape(spec.shape)) for spec in by_spec if spec.dtype.kind != "packed"}
+    possible = {(spec.dtype, core_shape(spec.shape)) for spec in by_spec if can_be_turned(spec)}
     stackable = []
     for spec in by_spec:
-        if len(spec.shape) < 2 or spec.shape[0] < 2 or spec.size // spec.shape[0] < LEAST_RELATED:
+        if (
+            not can_be_turned(spec)
+            or len(spec.shape) < 2
+            or spec.shape[0] < 2
+            or spec.size // spec.shape[0] < LEAST_RELATED
+        ):
             continue
         core = core_shape(spec.shape[1:])
         few_enough = spec.shape[0] <= (_MOST_VECTORS if len(core) < 2 else _MOST_LAYERS)
@@ -188,7 +199,7 @@ def _find_prefix_views(specs: Iterable[LeafSpec]) -> dict[LeafSpec, dict[PrefixV
 
 def _prefix_views(spec: LeafSpec) -> list[PrefixView]:
     shape, name = spec.shape, spec.dtype.name
-    if spec.dtype.kind == "packed" or spec.size < LEAST_RELATED or not shape:
+    if not can_be_turned(spec) or spec.size < LEAST_RELATED or not shape:
         return []
     views = [PrefixView((name, shape[1:]), 0, shape[0])]
     if len(shape) == 2:

@@ -455,6 +455,16 @@ def test_packed_leaves_are_found_identical_only(tmp_path: Path, code: str, eleme
     assert shown(find(tmp_path, leaves)) == ["identical: b = a | same"]
 
 
+def test_leaves_of_many_axes_are_found_identical_only(tmp_path: Path) -> None:
+    """Above the rank that transforms go up to, equal leaves are still one, and drifted or stacked ones no matter."""
+    leaf = normal(2, 2, 2, 2, 2, 2, 2, 2, 2)
+    leaves = {"a": leaf, "b": leaf.copy(), "turned": np.ascontiguousarray(leaf.T), "layer": leaf[1].copy()}
+
+    report = find(tmp_path, leaves, declared=[("a", "turned")])
+
+    assert shown(report) == ["identical: b = a | same", "drifted: turned = a | same"]
+
+
 def test_integers_count_where_they_look_like_weights(tmp_path: Path) -> None:
     """Quantised weights are searched; position indices, masks and small tables are not."""
     codes = np.random.default_rng(0).integers(-128, 128, (64, 64), np.int8)
