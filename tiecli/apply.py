@@ -8,8 +8,14 @@ from functools import partial
 
 from tiecli.checkpoints import open_writer
 from tiecli.checkpoints.protocol import CheckpointReader, CommitReport, Metadata, Progress, Target, ignore_progress
-from tiecli.compare import Comparison, compare_leaf, describe_drift, digest_leaf
-from tiecli.contents import digest_blocks, transformed_blocks
+from tiecli.compare import (
+    Comparison,
+    compare_leaf,
+    describe_drift,
+    digest_blocks,
+    digest_leaf,
+    transformed_blocks,
+)
 from tiecli.errors import AmbiguousTieError, DriftedPairError, TieConflictError, TransformMismatchError
 from tiecli.leaves import LeafSpec
 from tiecli.manifest import Manifest, TieRecord

@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tiecli.compare.differences import as_bits
 from tiecli.detect.scales import feasible_factors, likely_factors
-from tiecli.differences import as_bits
 from tiecli.leaves import DTYPES, find_dtype
 from tiecli.transforms import Transform
 from tiecli.transforms.arrays import forward

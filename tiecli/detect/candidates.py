@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from tiecli.compare.differences import Bits
 from tiecli.detect.classes import Classes, turned_key
 from tiecli.detect.hits import HitKind
 from tiecli.detect.preferences import Preferences
 from tiecli.detect.proofs import Candidate
 from tiecli.detect.subjects import Subject, alignment, axis_orders, core_shape, make_transform
 from tiecli.detect.survey import LEAST_RELATED, Family, PrefixView, Survey, can_be_turned, family_of
-from tiecli.differences import Bits
 from tiecli.leaves import DType, LeafSpec
 from tiecli.transforms import SAME, Transform
 from tiecli.transforms.steps import Cast, Pad, Permute, Range, Slice, Step

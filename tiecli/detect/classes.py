@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tiecli.compare.differences import Bits
 from tiecli.detect.preferences import Preferences
 from tiecli.detect.sparse import fingerprint_sparse
 from tiecli.detect.subjects import Subject
 from tiecli.detect.survey import Family, Survey
-from tiecli.differences import Bits
 
 ClassKey = tuple[str, Family, bytes]
 """A dtype, a family, and samples that are the same however the leaf is turned."""

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tiecli.compare.differences import decode
 from tiecli.detect.probes import SAMPLES
 from tiecli.detect.subjects import Subject
 from tiecli.detect.survey import Family, Survey, family_of
-from tiecli.differences import decode
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import DType
 

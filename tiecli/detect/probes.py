@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiecli.checkpoints.protocol import CheckpointReader, Piece, Progress
+from tiecli.compare.differences import Bits, bits_of
 from tiecli.detect.subjects import Order, Subject, axis_orders, core_shape
-from tiecli.differences import Bits, bits_of
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import DTYPES, LeafSpec
 from tiecli.transforms.steps import MAX_RANK

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tiecli.differences import Bits, decode
+from tiecli.compare.differences import Bits, decode
 from tiecli.leaves import DType
 
 Interval = tuple[float, float]

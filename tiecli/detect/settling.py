@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tiecli.blockwise import LeafSource
 from tiecli.boxes import split_boxes
+from tiecli.compare.blockwise import LeafSource
+from tiecli.compare.differences import Bits, as_bits, decode
 from tiecli.detect.hits import HitKind
 from tiecli.detect.near import NearPair, are_near
 from tiecli.detect.probes import whole_indices
@@ -14,7 +15,6 @@ from tiecli.detect.proofs import Candidate, Outcome, compare_pair
 from tiecli.detect.scales import Interval, feasible_factors, gives, likely_factors, slope
 from tiecli.detect.subjects import Order, Subject, alignment, axis_orders, core_shape
 from tiecli.detect.survey import Survey
-from tiecli.differences import Bits, as_bits, decode
 from tiecli.transforms import Step, Transform
 from tiecli.transforms.steps import Cast, Scale
 

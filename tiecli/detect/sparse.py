@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiecli.compare import CHUNK_NBYTES
+from tiecli.compare.differences import Bits, bits_of
 from tiecli.detect.probes import Samples, stored_spec
 from tiecli.detect.subjects import Subject, axis_orders, core_shape
-from tiecli.differences import Bits, bits_of
 
 Words = NDArray[np.uint64]
 

@@ -25,7 +25,7 @@ def transformed_blocks(
     if transform.is_same:
         yield from _stored_blocks(reader, canonicals[0], spec.nbytes)
         return
-    from tiecli.blockwise import LeafSource
+    from tiecli.compare.blockwise import LeafSource
     from tiecli.transforms.blocks import evaluate_block
 
     sources = [LeafSource(reader, path) for path in canonicals]
@@ -41,6 +41,11 @@ def digest_blocks(blocks: Iterable[memoryview]) -> str:
     for block in blocks:
         digest.update(block)
     return f"xxh3_128:{digest.hexdigest()}"
+
+
+def digest_leaf(reader: CheckpointReader, path: KeyPath) -> str:
+    """Digests the stored bytes of a leaf: `xxh3_128:` and 32 hex digits."""
+    return digest_blocks(_stored_blocks(reader, path, reader.specs()[path].nbytes))
 
 
 def _stored_blocks(reader: CheckpointReader, path: KeyPath, nbytes: int) -> Iterator[memoryview]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tiecli.boxes import Box, split_boxes, split_tiles, unravel
 from tiecli.checkpoints.protocol import CheckpointReader, Progress
-from tiecli.differences import Tally, as_bits
+from tiecli.compare.differences import Tally, as_bits
 from tiecli.keypaths import KeyPath
 from tiecli.transforms import Transform
 from tiecli.transforms.blocks import evaluate_block

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from tiecli.boxes import BLOCK_NBYTES, unravel
 from tiecli.checkpoints.protocol import CheckpointReader, Progress, ignore_progress
+from tiecli.compare.streams import digest_leaf
 from tiecli.errors import TransformMismatchError
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
 from tiecli.transforms import Transform
 
 if TYPE_CHECKING:
-    from tiecli.differences import Tally
+    from tiecli.compare.differences import Tally
 
 # Two of them stay in a core's second-level cache; a multiple of 3, so that it holds whole packed elements.
 CHUNK_NBYTES = 3 << 17
@@ -102,8 +103,8 @@ def compare_leaf(
     if transform.is_same:
         run = _StoredRun(reader, alias, other_reader, canonicals[0], spec, measure, digests, cosine)
         return run.compare(progress)
-    from tiecli.blockwise import LeafSource, compare_blocks
-    from tiecli.differences import Tally
+    from tiecli.compare.blockwise import LeafSource, compare_blocks
+    from tiecli.compare.differences import Tally
 
     tally = Tally(spec.dtype, cosine=cosine)
     leaves = tuple(LeafSource(other_reader, path) for path in canonicals)
@@ -117,20 +118,6 @@ def compare_leaf(
     alias_digest = digest_leaf(reader, alias)
     canonical_digests = tuple(digest_leaf(other_reader, path) for path in canonicals)
     return _with_digests(comparison, alias_digest, canonical_digests)
-
-
-def digest_leaf(reader: CheckpointReader, path: KeyPath) -> str:
-    """Digests the stored bytes of a leaf: `xxh3_128:` and 32 hex digits."""
-    from xxhash import xxh3_128
-
-    digest = xxh3_128()
-    nbytes = reader.specs()[path].nbytes
-    buffer = bytearray(min(nbytes, CHUNK_NBYTES))
-    for offset in range(0, nbytes, CHUNK_NBYTES):
-        view = memoryview(buffer)[: nbytes - offset]
-        reader.read_into(path, offset, view)
-        digest.update(view)
-    return f"xxh3_128:{digest.hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +165,12 @@ class _StoredRun:
             yield offset, left, right
 
     def _start_tally(self) -> Tally:
-        from tiecli.differences import Tally
+        from tiecli.compare.differences import Tally
 
         return Tally(self.spec.dtype, cosine=self.cosine)
 
     def _tally_chunk(self, tally: Tally | None, offset: int, left: bytearray, right: bytearray) -> Tally:
-        from tiecli.differences import bits_of
+        from tiecli.compare.differences import bits_of
 
         tally = tally or self._start_tally()
         start = offset * 8 // self.spec.dtype.bits

@@ -57,7 +57,7 @@ def test_equal_bytes_are_equal(tmp_path: Path) -> None:
 
 def test_same_needs_no_numpy_while_bytes_are_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The everyday proof of a tie starts up without numpy: measuring is imported at the first difference only."""
-    monkeypatch.setitem(__import__("sys").modules, "tiecli.differences", None)
+    monkeypatch.setitem(__import__("sys").modules, "tiecli.compare.differences", None)
     leaf = RNG.standard_normal(100).astype(np.float32)
 
     assert compare(tmp_path, leaf, leaf, digests=True).equal

@@ -1,0 +1,16 @@
+"""Comparing: a leaf against what a transform makes of others: equal, how far off, as bytes, as digests."""
+
+from __future__ import annotations
+
+from tiecli.compare.leaves import CHUNK_NBYTES, Comparison, compare_leaf, describe_drift
+from tiecli.compare.streams import digest_blocks, digest_leaf, transformed_blocks
+
+__all__ = [
+    "CHUNK_NBYTES",
+    "Comparison",
+    "compare_leaf",
+    "describe_drift",
+    "digest_blocks",
+    "digest_leaf",
+    "transformed_blocks",
+]
