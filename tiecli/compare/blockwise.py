@@ -71,7 +71,9 @@ def compare_blocks(
     """
     spec = reader.specs()[alias]
     split = split_tiles if _moves_axes(transform) else split_boxes
-    for box in split(spec, block_nbytes):
+    # A block of a cast leaf takes a larger one of the wider leaf.
+    widest = max(source.spec.dtype.bits for source in sources)
+    for box in split(spec, block_nbytes * spec.dtype.bits // max(widest, spec.dtype.bits)):
         left = reader.read_block(alias, box)
         right = evaluate_block(transform, sources, box)
         for start, stop in _strips(left, right):

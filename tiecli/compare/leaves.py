@@ -30,7 +30,8 @@ class Comparison:
     Attributes:
         size: Elements of the alias.
         differing: How many differ in their bits. Where `complete` is False, 1.
-        first: Index of the first difference, in C order; None when there is none.
+        first: Index of the first difference, in C order; None when there is none. Where
+            `complete` is False, of the first one that was met.
         max_abs: Largest absolute difference; pairs with a NaN or an infinity are left out.
             None where no such pair differs, and for booleans and packed elements.
         max_rel: The same relative to the larger magnitude of the pair, so at most 2.
