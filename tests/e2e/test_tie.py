@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 EMBED, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 Run = Callable[..., Any]
 Write = Callable[..., Path]
 
@@ -265,3 +267,27 @@ def test_subtree_is_tied_whole_or_not_at_all(run: Run, write: Write, tmp_path: P
     outcome = run("tie", odd, "--src", "encoder", "--dst", "decoder")
     assert outcome.code == 2
     assert "decoder.extra" in outcome.stderr
+
+
+def test_config_that_unties_is_never_left_behind(run: Run, tmp_path: Path) -> None:
+    """A file whose config unties the head is not tied in place without it; elsewhere, it is warned of."""
+    directory = tmp_path / "model"
+    shutil.copytree(FIXTURES / "gpt2-untied", directory)
+    config = directory / "config.json"
+    config.write_text(config.read_text().replace("true", "false"))
+    command = ["tie", directory / "model.safetensors", "--src", "transformer.wte.weight", "--dst", "lm_head.weight"]
+
+    outcome = run(*command, "--in-place")
+    assert outcome.code == 2
+    assert "`config.json` beside" in outcome.stderr
+
+    outcome = run(*command, "-o", tmp_path / "tied.safetensors")
+    assert outcome.code == 0
+    assert "must say that the weights are tied" in outcome.stderr
+
+    before = {path.name: path.read_bytes() for path in directory.iterdir()}
+    outcome = run("tie", directory, *command[2:], "--in-place")
+    assert outcome.code == 0, outcome.stderr
+    assert json.loads(config.read_text())["tie_word_embeddings"] is True
+    assert run("untie", directory, "--in-place").code == 0
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == before

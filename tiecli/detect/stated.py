@@ -16,6 +16,9 @@ from tiecli.keypaths import KeyPath
 from tiecli.transforms import SAME, Step, Transform
 from tiecli.transforms.steps import Cast, Pad, Range, Slice
 
+LEAST_RESEMBLANCE = 0.5
+"""Correlation of 64 samples; unrelated leaves stay below it but once in ten thousand pairs."""
+
 
 def prove_stated(
     survey: Survey,
@@ -23,12 +26,16 @@ def prove_stated(
     declared: Collection[Pair],
     connects: Callable[[KeyPath, KeyPath], bool],
 ) -> list[Outcome]:
-    """Compares the stated pairs that nothing has connected yet, however far apart they are.
+    """Compares the stated pairs that nothing has connected yet.
+
+    Declared pairs are told of however far apart they are. Pairs that names alone suggest
+    have drifted only if they still resemble each other: most models that store both
+    embedding and head never tied them.
 
     Args:
         survey: Samples of the leaves.
         preferences: Knows the pairs.
-        declared: Those of them that count even where both leaves are constant.
+        declared: Those of them that a checkpoint declares.
         connects: Whether two leaves hang together already.
     """
     candidates = []
@@ -39,8 +46,8 @@ def prove_stated(
         if pair not in declared and set(pair) <= survey.samples.constant:
             continue
         canonical, alias = survey.subjects[pair[0]], survey.subjects[pair[1]]
-        transforms = _fitting_shapes(survey, canonical, alias)
-        if transforms:
+        transforms, alike = _fitting_shapes(survey, canonical, alias)
+        if transforms and (alike or pair in declared):
             candidates.append(Candidate("drifted", canonical, alias, transforms))
     return run_in_pairs(lambda candidate: _with_kind(prove(survey.samples, candidate)), candidates)
 
@@ -58,27 +65,32 @@ def _with_kind(outcome: Outcome) -> Outcome:
     return Outcome(Candidate(kind, candidate.canonical, candidate.alias, candidate.transforms), outcome.fits)
 
 
-def _fitting_shapes(survey: Survey, canonical: Subject, alias: Subject) -> tuple[Transform, ...]:
-    """Lists the transforms that take one spec to the other, the one that fits the samples best first."""
+def _fitting_shapes(survey: Survey, canonical: Subject, alias: Subject) -> tuple[tuple[Transform, ...], bool]:
+    """Lists the transforms that take one spec to the other, the one that fits the samples best first.
+
+    Returns:
+        The transforms, and whether under the first of them the leaves go up and down together.
+    """
     source, spec = canonical.spec, alias.spec
     if family_of(source) != family_of(spec):
-        return _fitting_prefix(canonical, alias)
+        return _fitting_prefix(canonical, alias), True
     if not can_be_turned(spec):
-        return (SAME,)
+        return (SAME,), True
     then: tuple[Step, ...] = ()
     if source.dtype != spec.dtype:
         if {source.dtype.kind, spec.dtype.kind} != {"float"}:
-            return ()
+            return (), False
         then = (Cast(spec.dtype),)
     wanted = decode(survey.samples.section(canonical.path, ("whole",))[0], source.dtype)
     rows = survey.samples.section(alias.path, ("whole",))
-    distances: dict[Transform, float] = {}
+    found: dict[Transform, np.ndarray] = {}
     for order, row in zip(axis_orders(spec.shape), rows, strict=True):
-        transform = alignment(canonical, alias, order, then)
-        distances.setdefault(transform, _distance(wanted, decode(row, spec.dtype)))
+        found.setdefault(alignment(canonical, alias, order, then), decode(row, spec.dtype))
+    distances = {transform: _distance(wanted, values) for transform, values in found.items()}
     least = min(distances.values())
     best = sorted(distances, key=lambda transform: (distances[transform], not transform.is_same))
-    return tuple(transform for transform in best if distances[transform] == least)
+    fitting = tuple(transform for transform in best if distances[transform] == least)
+    return fitting, _resembles(wanted, found[best[0]])
 
 
 def _fitting_prefix(canonical: Subject, alias: Subject) -> tuple[Transform, ...]:
@@ -96,3 +108,10 @@ def _distance(first: np.ndarray, second: np.ndarray) -> float:
     with np.errstate(all="ignore"):
         apart = np.abs(first.astype(np.complex128) - second.astype(np.complex128))
     return float(np.nan_to_num(apart, nan=1e300, posinf=1e300).mean())
+
+
+def _resembles(first: np.ndarray, second: np.ndarray) -> bool:
+    with np.errstate(all="ignore"):
+        together = np.corrcoef(first, second)[0, 1]
+    # Constant or non-finite samples say nothing, and then the pair is told of.
+    return not abs(together) < LEAST_RESEMBLANCE

@@ -12,6 +12,7 @@ from tiecli.architectures import ConfigChange, plan_config_change
 from tiecli.checkpoints import carries_texts, open_reader
 from tiecli.checkpoints.protocol import CheckpointReader, Progress, Target, ignore_progress
 from tiecli.declared import CONFIG
+from tiecli.errors import InPlaceError
 from tiecli.plan import Plan, Side, TieRequest, plan_tie
 from tiecli.reports import ApplyReport, ReportedTie
 from tiecli.ties import TieSet
@@ -74,9 +75,16 @@ def _change_config(reader: CheckpointReader, plan: Plan, target: Target | None) 
         (planned.tie.alias.spelling, planned.tie.canonical) for planned in plan.added if planned.tie.transform.is_same
     ]
     change = plan_config_change(text, tied=pairs, stored=[path.spelling for path in plan.kept])
-    if change.text is not None and target is not None and not carries_texts(reader):
-        return ConfigChange(None, f"not part of a single-file output; with it, {change.reason}")
-    return change
+    if change.text is None or target is None or carries_texts(reader):
+        return change
+    if target.in_place:
+        raise InPlaceError(
+            f"`{CONFIG}` beside `{reader.root}` says that nothing is tied, and would be left saying so",
+            f"Give the directory, so that both change at once: `tiecli tie {reader.root.parent} … --in-place`.",
+        )
+    names = ", ".join(f"`{alias}`" for alias, _ in pairs)
+    reason = "not part of a single-file output; the one beside it must say that the weights are tied"
+    return ConfigChange(None, f"{CONFIG} is {reason}, or transformers fills {names} with random numbers")
 
 
 def _report(reader: CheckpointReader, plan: Plan, proven: Sequence[ProvenTie], change: ConfigChange) -> ApplyReport:
