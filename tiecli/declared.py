@@ -97,5 +97,6 @@ def _metadata_ties(metadata: Mapping[str, str], stored: Collection[KeyPath]) -> 
     return [
         DeclaredTie(alias, kept, "same", "metadata", "the file's metadata")
         for alias, kept in metadata.items()
-        if KeyPath.from_name(kept) in stored and KeyPath.from_name(alias) not in stored
+        # `format` names a framework, though a leaf may be called `pt`.
+        if alias != "format" and KeyPath.from_name(kept) in stored and KeyPath.from_name(alias) not in stored
     ]

@@ -112,6 +112,7 @@ def _distance(first: np.ndarray, second: np.ndarray) -> float:
 
 def _resembles(first: np.ndarray, second: np.ndarray) -> bool:
     with np.errstate(all="ignore"):
-        together = np.corrcoef(first, second)[0, 1]
+        x, y = first - np.mean(first), second - np.mean(second)
+        together = np.abs(np.vdot(x, y)) / np.sqrt(np.vdot(x, x).real * np.vdot(y, y).real)
     # Constant or non-finite samples say nothing, and then the pair is told of.
-    return not abs(together) < LEAST_RESEMBLANCE
+    return not together < LEAST_RESEMBLANCE
