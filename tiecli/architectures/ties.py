@@ -115,7 +115,7 @@ def plan_config_change(
         change = _set_flag(config_text, _places(document, model_class, reading), f"{model_class.name} ties by it")
     else:
         change = ConfigChange(None, f"config.json left alone: {hindrance}")
-    return ConfigChange(change.text, change.reason + _warn_of_inverted(spelled, tied))
+    return ConfigChange(change.text, change.reason + _warn_of_inverted(spelled, tied) + _warn_of_others(governed, tied))
 
 
 def _bystander(
@@ -133,6 +133,14 @@ def _warn_of_inverted(spelled: Collection[tuple[str, str]], tied: Sequence[tuple
     # Source: transformers 4.57.6, run: both leaves stay on the meta device, without an error.
     inverted = [alias for alias, canonical in tied if (canonical, alias) in spelled]
     return f"; transformers 4 looks for `{inverted[0]}` and leaves it without values" if inverted else ""
+
+
+def _warn_of_others(governed: Sequence[tuple[str, str]], tied: Sequence[tuple[str, str]]) -> str:
+    others = [f"`{pair[0]}`" for pair in tied if pair not in governed]
+    if not governed or not others:
+        return ""
+    shown = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+    return f"; the model's code does not tie {shown}, so stock loaders will report that missing"
 
 
 def _hindrance(

@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from tiecli.apply import apply_plan
+from tiecli.architectures import plan_config_change
 from tiecli.checkpoints import open_reader
 from tiecli.checkpoints.protocol import CheckpointReader, Target
 from tiecli.compare import digest_leaf
-from tiecli.declared import list_open_ties
+from tiecli.declared import CONFIG, list_open_ties
 from tiecli.plan import Plan, plan_untie
 from tiecli.reports import ApplyReport, ReportedTie
 from tiecli.ties import Tie
@@ -70,8 +71,18 @@ def _report(reader: CheckpointReader, plan: Plan) -> ApplyReport:
         bytes_kept=sum(specs[path].nbytes for path in plan.kept),
         bytes_before=plan.bytes_before,
         bytes_after=plan.bytes_after,
+        config=_describe_config(reader, plan),
         notices=tuple(notices),
     )
+
+
+def _describe_config(reader: CheckpointReader, plan: Plan) -> str:
+    """Words what the config will say of leaves that are stored again without a record of what it was."""
+    text = reader.text(CONFIG)
+    if text is None or reader.manifest() is not None:
+        return ""
+    pairs = [(planned.tie.alias.spelling, planned.tie.canonical) for planned in plan.restored]
+    return plan_config_change(text, tied=(), untied=pairs).reason
 
 
 def _is_as_tied(reader: CheckpointReader, tie: Tie) -> bool | None:

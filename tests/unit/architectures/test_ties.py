@@ -269,3 +269,14 @@ def test_what_was_tied_is_declared_afterwards() -> None:
 
     assert text is not None
     assert pairs(text, EMBED) == {(HEAD, EMBED)}
+
+
+def test_leaves_that_the_flag_does_not_govern_are_named_beside_those_it_does() -> None:
+    """Tying the head is fine for every loader; what goes with it in the same run may not be."""
+    config = '{"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2"}'
+    tied = [("lm_head.weight", "transformer.wte.weight"), ("transformer.h.1.w", "transformer.h.0.w")]
+
+    reason = plan_config_change(config, tied).reason
+
+    assert "ties `lm_head.weight` already" in reason or "`lm_head.weight`" in reason
+    assert "does not tie `transformer.h.1.w`, so stock loaders will report that missing" in reason
