@@ -11,7 +11,7 @@ from tiecli.detect.hits import HitKind
 from tiecli.detect.preferences import Pair, Preferences
 from tiecli.detect.proofs import Candidate, Outcome, prove, run_in_pairs
 from tiecli.detect.subjects import Subject, alignment, axis_orders, make_transform
-from tiecli.detect.survey import Survey, can_be_turned, family_of
+from tiecli.detect.survey import MOST_ROWS, Survey, can_be_turned, family_of
 from tiecli.keypaths import KeyPath
 from tiecli.transforms import SAME, Step, Transform
 from tiecli.transforms.steps import Cast, Pad, Range, Slice
@@ -73,7 +73,7 @@ def _fitting_shapes(survey: Survey, canonical: Subject, alias: Subject) -> tuple
     """
     source, spec = canonical.spec, alias.spec
     if family_of(source) != family_of(spec):
-        return _fitting_prefix(canonical, alias), True
+        return _fitting_prefix(canonical, alias), _resembles_prefix(survey, canonical, alias)
     if not can_be_turned(spec):
         return (SAME,), True
     then: tuple[Step, ...] = ()
@@ -108,6 +108,14 @@ def _distance(first: np.ndarray, second: np.ndarray) -> float:
     with np.errstate(all="ignore"):
         apart = np.abs(first.astype(np.complex128) - second.astype(np.complex128))
     return float(np.nan_to_num(apart, nan=1e300, posinf=1e300).mean())
+
+
+def _resembles_prefix(survey: Survey, canonical: Subject, alias: Subject) -> bool:
+    section = ("prefix", 0, min(canonical.spec.shape[:1] + alias.spec.shape[:1] + (MOST_ROWS,)))
+    if not all(survey.samples.has(leaf.path, section) for leaf in (canonical, alias)):
+        return True
+    first, second = (decode(survey.samples.section(leaf.path, section), leaf.spec.dtype) for leaf in (canonical, alias))
+    return _resembles(first, second)
 
 
 def _resembles(first: np.ndarray, second: np.ndarray) -> bool:

@@ -394,6 +394,19 @@ def test_stated_pairs_of_another_shape_or_length(tmp_path: Path) -> None:
     ]
 
 
+def test_a_name_alone_does_not_make_a_padded_leaf_drifted(tmp_path: Path) -> None:
+    """A longer head that has nothing of the embedding is no tie; one whose rows are near the embedding's is."""
+    embedding = normal(200, 40)
+    head = normal(208, 40, seed=1)
+    near = head.copy()
+    near[:200] = embedding + np.float32(0.01) * head[:200]
+
+    assert shown(find(tmp_path, {"embed": embedding, "head": head}, named=[("embed", "head")])) == []
+    assert shown(find(tmp_path, {"embed": embedding, "head": near}, named=[("embed", "head")])) == [
+        "drifted: head = embed | pad(0,0,8)"
+    ]
+
+
 def test_the_declared_direction_is_kept(tmp_path: Path) -> None:
     """What the checkpoint declares weighs more than names, and names more than the order."""
     leaf = normal(24, 40)
