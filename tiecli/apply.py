@@ -193,7 +193,9 @@ def _merge_records(reader: CheckpointReader, plan: Plan, proven: Sequence[Proven
     specs = reader.specs()
     records = []
     for tie in plan.ties:
-        record = new.get(tie.alias) or old[tie.alias]
+        record = new.get(tie.alias) or old.get(tie.alias)
+        if record is None:
+            continue  # Somebody else declares it, and goes on doing so.
         if record.tie != tie:
             digests = tuple(digest_leaf(reader, path) for path in tie.canonicals)
             sources = tuple(specs[path] for path in tie.canonicals)

@@ -111,7 +111,7 @@ def plan_untie(specs: Mapping[KeyPath, LeafSpec], existing: TieSet, select: str 
 
     Args:
         specs: Every stored leaf.
-        existing: The ties that the checkpoint has or declares, whose aliases are not stored.
+        existing: The ties that may end, whose aliases are not stored.
         select: Pattern of the aliases to restore; None for all.
 
     Raises:

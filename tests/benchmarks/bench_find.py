@@ -74,8 +74,6 @@ def warm(file: str) -> None:
 
 def main(files: list[str]) -> None:
     """Prints two tables a file, warm and cold."""
-    # An installed package is compiled; a checkout would be compiled anew in every run without this.
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     script = Path(sys.executable).with_name("tiecli")
     tiecli = [str(script)] if script.exists() else [sys.executable, "-c", LIBRARY]
     for file in files:

@@ -291,3 +291,42 @@ def test_config_that_unties_is_never_left_behind(run: Run, tmp_path: Path) -> No
     assert json.loads(config.read_text())["tie_word_embeddings"] is True
     assert run("untie", directory, "--in-place").code == 0
     assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
+
+
+@pytest.fixture
+def declared(write: Write, tmp_path: Path, rng: np.random.Generator) -> Path:
+    """A file from `save_model`: one tie in its metadata, and two equal leaves that nobody declared."""
+    embed, other = (rng.normal(size=(6, 4)).astype(np.float32) for _ in range(2))
+    leaves = {"embed": embed, "x": other, "y": other}
+    return write(tmp_path / "declared.safetensors", leaves, {"format": "pt", "head": "embed"})
+
+
+def test_untie_of_all_stops_at_the_original(run: Run, declared: Path, tmp_path: Path) -> None:
+    """What was declared before tiecli came stays declared, so that the original comes back."""
+    tied, back = tmp_path / "tied.safetensors", tmp_path / "back.safetensors"
+    assert run("tie", declared, "--src", "x", "--dst", "y", "-o", tied).code == 0
+    assert run("untie", tied, "-o", back).code == 0
+    assert back.read_bytes() == declared.read_bytes()
+
+
+@pytest.mark.parametrize(("select", "stored"), [("head", "head"), ("y", "y"), ("*", "both")])
+def test_untie_by_name_takes_declared_ties_too(
+    run: Run, declared: Path, tmp_path: Path, select: str, stored: str
+) -> None:
+    """Named, an alias is stored whoever declared it; the header is then not the original's."""
+    tied, out = tmp_path / "tied.safetensors", tmp_path / "out.safetensors"
+    assert run("tie", declared, "--src", "x", "--dst", "y", "-o", tied).code == 0
+    outcome = run("untie", tied, "--dst", select, "-o", out, "--json")
+
+    assert outcome.code == 0, outcome
+    assert outcome.json["restored"] is (True if select == "y" else False if select == "*" else None)
+    header = read_header(out)
+    assert ("head" in header, "y" in header) == (stored != "y", stored != "head")
+    assert ("head" in header["__metadata__"]) is (stored == "y")
+
+
+def test_a_leaf_may_be_called_like_a_framework(run: Run, write: Write, tmp_path: Path) -> None:
+    """`format: pt` in the metadata is no tie of `format` to a leaf called `pt`."""
+    path = write(tmp_path / "odd.safetensors", {"pt": np.ones((2, 2), np.float32)}, {"format": "pt"})
+
+    assert run("inspect", path, "--json").json["ties"] == []

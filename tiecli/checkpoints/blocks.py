@@ -13,8 +13,10 @@ from tiecli.checkpoints.storedfile import StoredFile
 from tiecli.errors import TransformMismatchError
 from tiecli.leaves import DType, LeafSpec
 
-# Reading past what is wanted pays as long as a quarter of it is wanted.
+# Reading past what is wanted pays as long as a quarter of it is wanted, or where skipping
+# it takes a call of its own, which takes as long as this many bytes.
 _WORTHWHILE = 4
+_CALL_NBYTES = 16 << 10
 _BUFFER = 4 << 20
 
 
@@ -65,7 +67,7 @@ def read_box(file: StoredFile, spec: LeafSpec, start: int, box: Box, name: str) 
     out = np.empty([high - low for low, high in box], dtype)
     if out.size == 0:
         return out
-    axis, whole = _axis_to_read_along(spec.shape, box)
+    axis, whole = _axis_to_read_along(spec.shape, box, dtype.itemsize)
     # Elements between neighbours along each axis.
     strides = [prod(spec.shape[i + 1 :]) for i in range(len(box))]
     flat = out.reshape((*out.shape[:axis], -1)) if box else out.reshape(1)
@@ -81,7 +83,7 @@ def read_box(file: StoredFile, spec: LeafSpec, start: int, box: Box, name: str) 
     return out
 
 
-def _axis_to_read_along(shape: tuple[int, ...], box: Box) -> tuple[int, bool]:
+def _axis_to_read_along(shape: tuple[int, ...], box: Box, itemsize: int) -> tuple[int, bool]:
     """Chooses the outermost axis whose span is worth reading in one go.
 
     Returns:
@@ -92,7 +94,7 @@ def _axis_to_read_along(shape: tuple[int, ...], box: Box) -> tuple[int, bool]:
         low, high = box[axis]
         wanted *= high - low
         spanned *= shape[axis]
-        if wanted * _WORTHWHILE < spanned:
+        if wanted * _WORTHWHILE < spanned and spanned * itemsize > _CALL_NBYTES:
             return axis, wanted // (high - low) == spanned // shape[axis]
     return 0, wanted == spanned
 

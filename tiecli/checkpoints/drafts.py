@@ -114,9 +114,12 @@ class Drafting:
             self._draft_sharded()
         if not tied and self.manifest is not None and not self.intact:
             self.notices.append("the files were changed by others since they were tied, so their headers are new ones")
-        return Draft(
-            self.layouts, self.texts, None if tied or self.manifest is None else self.intact, tuple(self.notices)
-        )
+        restored = None if tied or self.manifest is None else self.intact and not self._list_additions()
+        return Draft(self.layouts, self.texts, restored, tuple(self.notices))
+
+    def _list_additions(self) -> list[str]:
+        """Lists the leaves that no original had: somebody else's ties, stored for the first time."""
+        return [name for name in self.fresh if all(name not in base.header.specs for base in self.bases.values())]
 
     def _draft_single(self) -> None:
         (base,) = self.bases.values()
@@ -175,11 +178,10 @@ class Drafting:
         everywhere = {leaf for each in self.wanted.values() for leaf in each}
         here = base.header.specs.keys() | base.file.header.specs.keys()
         metadata = dict(base.metadata or {})
-        if base.header is base.file.header:
-            for name in self.fresh:
-                # It said that this leaf follows from another one; now it is stored.
-                if name not in base.header.specs and metadata.get(name) in everywhere:
-                    del metadata[name]
+        for name in self.fresh:
+            # It said that this leaf follows from another one; now it is stored.
+            if name not in base.header.specs and metadata.get(name) in everywhere:
+                del metadata[name]
         for alias, canonical in self._conventional(everywhere).items():
             if alias in here or self.reader.index is None:
                 metadata.setdefault(alias, canonical)

@@ -13,7 +13,7 @@ from tiecli.compare import digest_leaf
 from tiecli.declared import CONFIG, list_open_ties
 from tiecli.plan import Plan, plan_untie
 from tiecli.reports import ApplyReport, ReportedTie
-from tiecli.ties import Tie
+from tiecli.ties import Tie, TieSet
 from tiecli.verbs.tie import Tracker, track_nothing
 
 
@@ -25,7 +25,8 @@ def untie(
     Args:
         checkpoint: A safetensors file, a Hugging Face directory, or any file of one.
         target: Where the result goes; None reports only.
-        select: Key pattern of the aliases; None for all.
+        select: Key pattern of the aliases; None for all that tiecli tied, so that the
+            original comes back, or, where it tied none, for all that are declared.
         track: Shows progress.
 
     Raises:
@@ -35,7 +36,7 @@ def untie(
         TargetError: The target cannot be written; nothing was published.
     """
     with open_reader(Path(checkpoint)) as reader:
-        plan = plan_untie(reader.specs(), list_open_ties(reader), select)
+        plan = plan_untie(reader.specs(), _list_candidates(reader, select), select)
         report = _report(reader, plan)
         if target is None:
             return report
@@ -44,6 +45,11 @@ def untie(
         return replace(
             report, output=commit.target, restored=commit.restored, notices=(*report.notices, *commit.notices)
         )
+
+
+def _list_candidates(reader: CheckpointReader, select: str | None) -> TieSet:
+    manifest = reader.manifest()
+    return manifest.ties if manifest is not None and select is None else list_open_ties(reader)
 
 
 def _report(reader: CheckpointReader, plan: Plan) -> ApplyReport:
