@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tiecli.cli.options import Checkpoint, Json
+from tiecli.cli.showing import show_inspection
 
 
 class Sort(StrEnum):
@@ -38,6 +39,4 @@ def run_inspect(
 
     Example: tiecli inspect model.safetensors --filter 'h.0.**' --table
     """
-    from tiecli.cli.showing import show_inspection
-
     return show_inspection(checkpoint, select, sort.value, depth, table=table, as_json=as_json)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tiecli.cli.console import show_json, show_lines, show_notice, show_progress
+from tiecli.cli.console import show_progress
 from tiecli.cli.options import (
     Checkpoint,
     DryRun,
@@ -21,6 +21,7 @@ from tiecli.cli.options import (
     choose_target,
     read_text,
 )
+from tiecli.cli.showing import show_applied
 from tiecli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -70,7 +71,6 @@ def run_tie(
 
     Example: tiecli tie gpt2/ --src transformer.wte.weight --dst lm_head.weight -o tied/
     """
-    from tiecli.render.apply import apply_to_json, apply_to_notices, apply_to_text
     from tiecli.verbs.tie import tie
 
     requests = _pair_options(src, dst, transform)
@@ -84,12 +84,7 @@ def run_tie(
         checkpoint, output, in_place=in_place, dry_run=dry_run, kept_files=kept_files, no_sync=no_sync
     )
     report = tie(checkpoint, requests, target, keep=keep.value if keep else None, track=show_progress)
-    if as_json:
-        show_json(apply_to_json(report))
-    else:
-        show_lines(apply_to_text(report))
-        show_notice(*apply_to_notices(report))
-    return 0
+    return show_applied(report, as_json=as_json)
 
 
 def _pair_options(src: list[str], dst: list[str], transforms: list[str]) -> list[TieRequest]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tiecli.cli.console import show_json, show_lines, show_notice, show_progress
+from tiecli.cli.console import show_progress
 from tiecli.cli.options import (
     Checkpoint,
     DryRun,
@@ -18,6 +18,7 @@ from tiecli.cli.options import (
     Output,
     choose_target,
 )
+from tiecli.cli.showing import show_applied
 
 
 def run_untie(
@@ -39,16 +40,10 @@ def run_untie(
 
     Example: tiecli untie tied/ -o untied/
     """
-    from tiecli.render.apply import apply_to_json, apply_to_notices, apply_to_text
     from tiecli.verbs.untie import untie
 
     target = choose_target(
         checkpoint, output, in_place=in_place, dry_run=dry_run, kept_files=kept_files, no_sync=no_sync
     )
     report = untie(checkpoint, target, select=dst, track=show_progress)
-    if as_json:
-        show_json(apply_to_json(report))
-    else:
-        show_lines(apply_to_text(report))
-        show_notice(*apply_to_notices(report))
-    return 0
+    return show_applied(report, as_json=as_json)
