@@ -17,6 +17,7 @@ from tiecli.compare import (
     transformed_blocks,
 )
 from tiecli.errors import AmbiguousTieError, DriftedPairError, TieConflictError, TransformMismatchError
+from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
 from tiecli.manifest import Manifest, TieRecord
 from tiecli.plan import Plan, PlannedTie, Side
@@ -82,7 +83,9 @@ def apply_plan(
         TargetError: The target cannot be written.
         SourceChangedError: The source changed meanwhile.
     """
-    records = _merge_records(reader, plan, proven)
+    manifest = reader.manifest()
+    recorded = manifest.by_alias if manifest else {}
+    records = _merge_records(reader, plan, recorded, proven)
     replaced = {tie.record.tie.canonicals[0]: tie.record for tie in proven if tie.drift is not None and keep == "dst"}
     with open_writer(reader, target) as writer:
         for path in plan.kept:
@@ -96,8 +99,12 @@ def apply_plan(
             if tie.transform.is_same:
                 writer.repeat(tie.alias, tie.canonicals[0])
                 continue
-            blocks = transformed_blocks(reader, tie.canonicals, tie.transform, planned.alias_spec)
-            writer.write(tie.alias, planned.alias_spec, blocks, tie.canonicals[0])
+            writer.write(
+                tie.alias,
+                planned.alias_spec,
+                _restored_blocks(reader, planned, recorded.get(tie.alias)),
+                tie.canonicals[0],
+            )
         conventional = {
             record.tie.alias.spelling: record.tie.canonical for record in records if record.tie.transform.is_same
         }
@@ -185,10 +192,36 @@ def _replacement_blocks(reader: CheckpointReader, tie: Tie, spec: LeafSpec) -> I
     return transformed_blocks(reader, (tie.alias,), inverse, spec)
 
 
-def _merge_records(reader: CheckpointReader, plan: Plan, proven: Sequence[ProvenTie]) -> tuple[TieRecord, ...]:
+def _restored_blocks(reader: CheckpointReader, planned: PlannedTie, record: TieRecord | None) -> Iterator[memoryview]:
+    """Yields an alias again, and fails at the end if it is not what was tied, bit for bit."""
+    tie = planned.tie
+    blocks = transformed_blocks(reader, tie.canonicals, tie.transform, planned.alias_spec)
+    if record is None or not is_as_tied(reader, record):
+        yield from blocks
+        return
+    from xxhash import xxh3_128
+
+    digest = xxh3_128()
+    for block in blocks:
+        digest.update(block)
+        yield block
+    if f"xxh3_128:{digest.hexdigest()}" != record.alias_digest:
+        raise DriftedPairError(
+            f"`{tie.alias.spelling}` = {tie.canonical} | {tie.transform} gives other bits here than where it was tied",
+            "Untie it with the releases of numpy and ml_dtypes that it was tied with, and report this.",
+        )
+
+
+def is_as_tied(reader: CheckpointReader, record: TieRecord) -> bool:
+    """Whether the tie was exact, and its canonical leaves still have the bytes that were recorded."""
+    found = tuple(digest_leaf(reader, path) for path in record.tie.canonicals)
+    return record.exact and found == record.canonical_digests
+
+
+def _merge_records(
+    reader: CheckpointReader, plan: Plan, old: Mapping[KeyPath, TieRecord], proven: Sequence[ProvenTie]
+) -> tuple[TieRecord, ...]:
     """Gives the records of the new manifest: the old ties that go on, rooted anew, and the new ones."""
-    manifest = reader.manifest()
-    old = {record.tie.alias: record for record in manifest.records} if manifest else {}
     new = {tie.record.tie.alias: tie.record for tie in proven}
     specs = reader.specs()
     records = []

@@ -109,6 +109,11 @@ class Manifest:
         """The ties alone."""
         return TieSet(tuple(record.tie for record in self.records))
 
+    @property
+    def by_alias(self) -> Mapping[KeyPath, TieRecord]:
+        """The records, found by the leaf that follows."""
+        return {record.tie.alias: record for record in self.records}
+
     def to_json(self) -> str:
         """Writes the manifest as compact JSON."""
         document = {

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tiecli.errors import (
-    LeafNotFoundError,
     NothingToUntieError,
     TieConflictError,
     TransformMismatchError,
@@ -94,8 +93,10 @@ def plan_tie(specs: Mapping[KeyPath, LeafSpec], existing: TieSet, requests: Sequ
         raise UsageError("no tie was asked for", "Name one with --src and --dst, or try `tiecli find`.")
     stated: dict[KeyPath, bool] = {}
     new_ties: list[Tie] = []
+    aliases = existing.by_alias
+    names = {path.spelling: path for path in (*specs, *aliases)}
     for request in requests:
-        for sources, alias in _pair(request, specs, existing):
+        for sources, alias in _pair(request, names, aliases):
             new_ties.append(Tie(alias, sources, request.transform or SAME))
             stated[alias] = request.transform is not None
     ties = TieSet((*existing, *new_ties))
@@ -138,19 +139,19 @@ def plan_untie(specs: Mapping[KeyPath, LeafSpec], existing: TieSet, select: str 
 
 
 def _pair(
-    request: TieRequest, specs: Mapping[KeyPath, LeafSpec], existing: TieSet
+    request: TieRequest, names: Mapping[str, KeyPath], aliases: Mapping[KeyPath, Tie]
 ) -> tuple[tuple[tuple[KeyPath, ...], KeyPath], ...]:
-    aliases = existing.by_alias
-    pairs = pair_leaves(request.src, request.dst, [*specs, *(path for path in aliases if path not in specs)])
-    for sources, alias in pairs:
+    """Expands a request; plain names, of which a plan file may hold thousands, are looked up."""
+    if request.src != request.dst and request.src in names and request.dst in names:
+        pairs: tuple[tuple[tuple[KeyPath, ...], KeyPath], ...] = (((names[request.src],), names[request.dst]),)
+    else:
+        pairs = pair_leaves(request.src, request.dst, names.values())
+    for _, alias in pairs:
         if alias in aliases:
             raise TieConflictError(
                 f"`{alias.spelling}` is tied already: {aliases[alias]}",
                 f"`tiecli untie --dst {alias.spelling}` first, to tie it to something else.",
             )
-        for path in (*sources, alias):
-            if path not in specs and path not in aliases:
-                raise LeafNotFoundError(f"`{path.spelling}` is not stored", "`tiecli inspect` lists the leaves.")
     return pairs
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 EMBED, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -330,3 +331,23 @@ def test_a_leaf_may_be_called_like_a_framework(run: Run, write: Write, tmp_path:
     path = write(tmp_path / "odd.safetensors", {"pt": np.ones((2, 2), np.float32)}, {"format": "pt"})
 
     assert run("inspect", path, "--json").json["ties"] == []
+
+
+def test_canonical_leaf_that_changed_since_is_said(run: Run, model: Path, tmp_path: Path) -> None:
+    """A tied checkpoint that was trained further unties to its present values, and says so."""
+    tied, back = tmp_path / "tied.safetensors", tmp_path / "back.safetensors"
+    command = ["tie", model, "--src", EMBED, "--dst", "decoder.kernel", "--transform", "transpose", "-o", tied]
+    assert run(*command).code == 0
+    raw = bytearray(tied.read_bytes())
+    header = read_header(tied)
+    start = 8 + int.from_bytes(raw[:8], "little") + header[EMBED]["data_offsets"][0]
+    raw[start : start + 4] = np.float32(7).tobytes()
+    tied.write_bytes(raw)
+
+    outcome = run("untie", tied, "-o", back, "--json")
+    assert outcome.code == 0
+    assert outcome.json["ties"][0]["same_as_tied"] is False
+    assert "changed since" in outcome.json["notices"][0]
+    with safe_open(back, "numpy") as opened:
+        np.testing.assert_array_equal(opened.get_tensor("decoder.kernel"), opened.get_tensor(EMBED).T)
+        assert opened.get_tensor("decoder.kernel")[0, 0] == 7

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from tiecli.apply import apply_plan
+from tiecli.apply import apply_plan, is_as_tied
 from tiecli.architectures import plan_config_change
 from tiecli.checkpoints import open_reader
 from tiecli.checkpoints.protocol import CheckpointReader, Target
-from tiecli.compare import digest_leaf
 from tiecli.declared import CONFIG, list_open_ties
 from tiecli.plan import Plan, plan_untie
 from tiecli.reports import ApplyReport, ReportedTie
-from tiecli.ties import Tie, TieSet
+from tiecli.ties import TieSet
 from tiecli.verbs.tie import Tracker, track_nothing
 
 
@@ -53,26 +52,26 @@ def _list_candidates(reader: CheckpointReader, select: str | None) -> TieSet:
 
 
 def _report(reader: CheckpointReader, plan: Plan) -> ApplyReport:
-    ties = tuple(
-        ReportedTie(
-            planned.tie.alias.spelling,
-            planned.tie.canonical,
-            planned.tie.transform,
-            planned.alias_spec,
-            same_as_tied=_is_as_tied(reader, planned.tie),
-        )
-        for planned in plan.restored
-    )
-    notices = [
-        f"`{tie.canonical}` changed since `{tie.alias}` was tied to it; `{tie.alias}` follows its present values"
-        for tie in ties
-        if tie.same_as_tied is False
-    ]
+    ties, notices = [], []
+    manifest = reader.manifest()
+    recorded = manifest.by_alias if manifest else {}
+    for planned in plan.restored:
+        tie, record = planned.tie, recorded.get(planned.tie.alias)
+        alias, as_tied = tie.alias.spelling, None if record is None else is_as_tied(reader, record)
+        ties.append(ReportedTie(alias, tie.canonical, tie.transform, planned.alias_spec, same_as_tied=as_tied))
+        if record is not None and not record.exact:
+            notices.append(
+                f"the values of `{alias}` were given up by --keep; it comes back as `{tie.canonical}` has it"
+            )
+        elif as_tied is False:
+            notices.append(
+                f"`{tie.canonical}` changed since `{alias}` was tied to it; `{alias}` follows its present values"
+            )
     specs = reader.specs()
     return ApplyReport(
         verb="untie",
         checkpoint=reader.root,
-        ties=ties,
+        ties=tuple(ties),
         leaves_kept=len(plan.kept),
         bytes_kept=sum(specs[path].nbytes for path in plan.kept),
         bytes_before=plan.bytes_before,
@@ -89,13 +88,3 @@ def _describe_config(reader: CheckpointReader, plan: Plan) -> str:
         return ""
     pairs = [(planned.tie.alias.spelling, planned.tie.canonical) for planned in plan.restored]
     return plan_config_change(text, tied=(), untied=pairs).reason
-
-
-def _is_as_tied(reader: CheckpointReader, tie: Tie) -> bool | None:
-    """Says whether the canonical leaves still have the bytes that the manifest recorded."""
-    manifest = reader.manifest()
-    for record in manifest.records if manifest else ():
-        if record.tie == tie:
-            found = tuple(digest_leaf(reader, path) for path in tie.canonicals)
-            return record.exact and found == record.canonical_digests
-    return None
