@@ -172,18 +172,18 @@ def _check_specs(tie: Tie, alias_spec: LeafSpec, specs: Mapping[KeyPath, LeafSpe
 
 
 def _suggest_transform(sources: tuple[LeafSpec, ...], alias: LeafSpec) -> str:
-    """Words the hint for a pair whose specs differ."""
-    source = sources[0]
-    if len(sources) == 1 and len(source.shape) == len(alias.shape):
-        steps = [str(fit) for fit in _fitting_permutations(source, alias)[:1] if not fit.is_same]
-        if steps or source.shape == alias.shape:
-            if source.dtype != alias.dtype:
-                steps.append(f"cast({alias.dtype.name.lower()})")
-            if steps:
-                return f"Their shapes fit under --transform '{' | '.join(steps)}'."
-        if source.shape[1:] == alias.shape[1:] and source.shape[0] > alias.shape[0]:
-            return f"Their shapes fit under --transform '[:{alias.shape[0]}]'."
-    return "`tiecli find` looks for a transform that fits; docs/transforms.md lists them all."
+    """Words the hint for a pair whose specs differ: what would take one to the other."""
+    source, steps = sources[0], list[str]()
+    permutations = _fitting_permutations(source, alias)
+    if permutations:
+        steps += [str(transform) for transform in permutations[:1] if not transform.is_same]
+    elif source.shape[1:] == alias.shape[1:] and source.shape[:1] > alias.shape[:1] > ():
+        steps.append(f"[:{alias.shape[0]}]")
+    else:
+        return "`tiecli find` looks for a transform that fits; docs/transforms.md lists them all."
+    if source.dtype != alias.dtype:
+        steps.append(f"cast({alias.dtype.name.lower()})")
+    return f"Their shapes fit under --transform '{' | '.join(steps)}'."
 
 
 def _fitting_permutations(source: LeafSpec, alias: LeafSpec) -> tuple[Transform, ...]:
