@@ -3,12 +3,14 @@
 The verbs of the command line as typed functions that return reports:
 
 ```python
+from pathlib import Path
+
 import tiecli
 
 report = tiecli.tie(
     "model.safetensors",
     [tiecli.TieRequest("model.embed_tokens.weight", "lm_head.weight")],
-    tiecli.Target("tied.safetensors"),
+    tiecli.Target(Path("tied.safetensors")),
 )
 print(report.bytes_before - report.bytes_after)
 ```

@@ -174,10 +174,10 @@ def _check_specs(tie: Tie, alias_spec: LeafSpec, specs: Mapping[KeyPath, LeafSpe
 def _suggest_transform(sources: tuple[LeafSpec, ...], alias: LeafSpec) -> str:
     """Words the hint for a pair whose specs differ: what would take one to the other."""
     source, steps = sources[0], list[str]()
-    permutations = _fitting_permutations(source, alias)
+    permutations = _fitting_permutations(source, alias) if len(sources) == 1 else ()
     if permutations:
         steps += [str(transform) for transform in permutations[:1] if not transform.is_same]
-    elif source.shape[1:] == alias.shape[1:] and source.shape[:1] > alias.shape[:1] > ():
+    elif len(sources) == 1 and source.shape[1:] == alias.shape[1:] and source.shape[:1] > alias.shape[:1] > ():
         steps.append(f"[:{alias.shape[0]}]")
     else:
         return "`tiecli find` looks for a transform that fits; docs/transforms.md lists them all."
