@@ -62,10 +62,10 @@ def _guard(arguments: list[str]) -> int:
 def _run(arguments: list[str]) -> int:
     match arguments:
         # Importing typer takes 60 ms, more than this whole command.
-        case ["inspect", path, *flags] if not path.startswith("-") and set(flags) <= {"--json"}:
+        case ["inspect", path, *flags] if not path.startswith("-") and set(flags) <= {"--json", "--table"}:
             from tiecli.cli.showing import show_inspection
 
-            return show_inspection(Path(path), as_json=bool(flags))
+            return show_inspection(Path(path), table="--table" in flags, as_json="--json" in flags)
         case _:
             from tiecli.cli.app import app
 
