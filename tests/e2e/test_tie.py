@@ -351,3 +351,11 @@ def test_canonical_leaf_that_changed_since_is_said(run: Run, model: Path, tmp_pa
     with safe_open(back, "numpy") as opened:
         np.testing.assert_array_equal(opened.get_tensor("decoder.kernel"), opened.get_tensor(EMBED).T)
         assert opened.get_tensor("decoder.kernel")[0, 0] == 7
+
+
+def test_target_is_refused_before_anything_is_compared(run: Run, model: Path, tmp_path: Path) -> None:
+    """A long proof is not done for a target that exists: of two errors, the cheap one comes first."""
+    (tmp_path / "taken").touch()
+    outcome = run("tie", model, "--src", EMBED, "--dst", "head2.weight", "-o", tmp_path / "taken", "--json")
+
+    assert outcome.json["error"]["code"] == "TargetExists"

@@ -46,6 +46,16 @@ def open_writer(reader: CheckpointReader, target: Target) -> CheckpointWriter:
     return SafetensorsWriter(reader, target)
 
 
+def check_target(reader: CheckpointReader, target: Target) -> None:
+    """Refuses a target that cannot be meant, before leaves are read for it.
+
+    Raises:
+        TargetError: As `open_writer` does; nothing is created.
+    """
+    with open_writer(reader, target):
+        pass
+
+
 def carries_texts(reader: CheckpointReader) -> bool:
     """Whether text files such as `config.json` are part of the checkpoint, and so can be changed.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tiecli.apply import ProvenTie, apply_plan, prove_ties
 from tiecli.architectures import ConfigChange, plan_config_change
-from tiecli.checkpoints import carries_texts, open_reader
+from tiecli.checkpoints import carries_texts, check_target, open_reader
 from tiecli.checkpoints.protocol import CheckpointReader, Progress, Target, ignore_progress
 from tiecli.declared import CONFIG
 from tiecli.errors import InPlaceError
@@ -53,6 +53,8 @@ def tie(
         specs = reader.specs()
         manifest = reader.manifest()
         plan = plan_tie(specs, manifest.ties if manifest else TieSet(()), requests)
+        if target is not None:
+            check_target(reader, target)
         to_prove = sum(planned.alias_spec.nbytes for planned in plan.added)
         with track("comparing", to_prove) as progress:
             proven = prove_ties(reader, plan, keep=keep, progress=progress)
