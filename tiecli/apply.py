@@ -7,7 +7,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from tiecli.checkpoints import open_writer
-from tiecli.checkpoints.protocol import CheckpointReader, CommitReport, Metadata, Progress, Target, ignore_progress
+from tiecli.checkpoints.protocol import (
+    CheckpointReader,
+    CheckpointWriter,
+    CommitReport,
+    Metadata,
+    Progress,
+    Target,
+    ignore_progress,
+)
 from tiecli.compare import (
     Comparison,
     compare_leaf,
@@ -95,16 +103,7 @@ def apply_plan(
             spec = record.canonical_specs[0]
             writer.write(path, spec, _replacement_blocks(reader, record.tie, spec))
         for planned in plan.restored:
-            tie = planned.tie
-            if tie.transform.is_same:
-                writer.repeat(tie.alias, tie.canonicals[0])
-                continue
-            writer.write(
-                tie.alias,
-                planned.alias_spec,
-                _restored_blocks(reader, planned, recorded.get(tie.alias)),
-                tie.canonicals[0],
-            )
+            _restore(reader, planned, recorded.get(planned.tie.alias), writer)
         conventional = {
             record.tie.alias.spelling: record.tie.canonical for record in records if record.tie.transform.is_same
         }
@@ -190,6 +189,15 @@ def _replacement_blocks(reader: CheckpointReader, tie: Tie, spec: LeafSpec) -> I
     if inverse is None:
         raise AssertionError(f"{tie} was checked to have an inverse")
     return transformed_blocks(reader, (tie.alias,), inverse, spec)
+
+
+def _restore(reader: CheckpointReader, planned: PlannedTie, record: TieRecord | None, writer: CheckpointWriter) -> None:
+    """Has an alias stored again: in the kernel where it is its canonical leaf, else block by block."""
+    tie = planned.tie
+    if tie.transform.is_same:
+        writer.repeat(tie.alias, tie.canonicals[0])
+    else:
+        writer.write(tie.alias, planned.alias_spec, _restored_blocks(reader, planned, record), tie.canonicals[0])
 
 
 def _restored_blocks(reader: CheckpointReader, planned: PlannedTie, record: TieRecord | None) -> Iterator[memoryview]:

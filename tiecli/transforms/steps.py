@@ -104,11 +104,6 @@ class Range:
         if self.step == 0:
             raise TransformSyntaxError("a slice's step is not zero")
 
-    @property
-    def is_full(self) -> bool:
-        """Whether it takes every layer in order, whatever the length."""
-        return self == FULL
-
 
 FULL = Range()
 Item = Index | Range
