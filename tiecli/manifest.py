@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tiecli.digests import is_digest
 from tiecli.errors import ManifestError, TiecliError
 from tiecli.keypaths import Key, KeyPath
 from tiecli.leaves import DTYPES, LeafSpec
@@ -255,8 +256,7 @@ def _record_from_json(node: _Node) -> TieRecord:
 
 def _digest(value: object, place: str) -> str:
     text = value if isinstance(value, str) else ""
-    scheme, _, digits = text.partition(":")
-    if scheme != "xxh3_128" or len(digits) != 32 or digits.strip("0123456789abcdef"):
+    if not is_digest(text):
         raise ManifestError(f"{place}: expected `xxh3_128:` and 32 hex digits, found {value!r:.60}", _HINT)
     return text
 

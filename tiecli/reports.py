@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tiecli.checkpoints.protocol import CheckpointReader
 from tiecli.compare import Comparison
 from tiecli.leaves import LeafSpec
+from tiecli.plan import Plan
 from tiecli.transforms import Transform
 
 
@@ -65,3 +68,26 @@ class ApplyReport:
     config: str = ""
     restored: bool | None = None
     notices: tuple[str, ...] = ()
+
+
+def report_plan(
+    verb: Literal["tie", "untie"],
+    reader: CheckpointReader,
+    plan: Plan,
+    ties: Sequence[ReportedTie],
+    config: str,
+    notices: Sequence[str],
+) -> ApplyReport:
+    """Reports a plan before it is applied: what goes, what stays, nothing written yet."""
+    specs = reader.specs()
+    return ApplyReport(
+        verb=verb,
+        checkpoint=reader.root,
+        ties=tuple(ties),
+        leaves_kept=len(plan.kept),
+        bytes_kept=sum(specs[path].nbytes for path in plan.kept),
+        bytes_before=plan.bytes_before,
+        bytes_after=plan.bytes_after,
+        config=config,
+        notices=tuple(notices),
+    )

@@ -359,3 +359,18 @@ def test_target_is_refused_before_anything_is_compared(run: Run, model: Path, tm
     outcome = run("tie", model, "--src", EMBED, "--dst", "head2.weight", "-o", tmp_path / "taken", "--json")
 
     assert outcome.json["error"]["code"] == "TargetExists"
+
+
+def test_alias_that_comes_back_with_other_bits_is_not_published(run: Run, model: Path, tmp_path: Path) -> None:
+    """The digest from the day of the tie has the last word, as long as the canonical leaf is what it was."""
+    tied = tmp_path / "tied.safetensors"
+    command = ["tie", model, "--src", EMBED, "--dst", "decoder.kernel", "--transform", "transpose", "-o", tied]
+    assert run(*command).code == 0
+    manifest = json.loads(read_header(tied)["__metadata__"]["tiecli"])
+    digest = manifest["ties"][0]["alias_digest"].encode()
+    tied.write_bytes(tied.read_bytes().replace(digest, b"xxh3_128:" + b"0" * 32))
+
+    outcome = run("untie", tied, "-o", tmp_path / "back.safetensors", "--json")
+    assert outcome.code == 2
+    assert outcome.json["error"]["code"] == "DriftedPair"
+    assert sorted(os.listdir(tmp_path)) == ["model.safetensors", "tied.safetensors"]

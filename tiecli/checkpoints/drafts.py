@@ -11,7 +11,6 @@ from tiecli.checkpoints.originals import (
     Base,
     derive_index,
     digest_index,
-    digest_text,
     encode_index,
     find_base,
     find_index_base,
@@ -20,6 +19,7 @@ from tiecli.checkpoints.originals import (
 from tiecli.checkpoints.protocol import Metadata
 from tiecli.checkpoints.safetensors import SafetensorsReader
 from tiecli.checkpoints.storedfile import read_text_file
+from tiecli.digests import digest_bytes
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
 from tiecli.manifest import KEY, Manifest, Original
@@ -231,7 +231,7 @@ class Drafting:
         asked = self.metadata.texts.get(name)
         new = raw if asked is None else asked.encode("utf-8")
         if tied and new != base.raw:
-            self.originals[name] = replace(base.original, written=digest_text(new))
+            self.originals[name] = replace(base.original, written=digest_bytes(new))
         elif not tied and base.edited:
             self.intact = False
             self.notices.append(f"`{name}` was changed by others since it was tied; what it was before is not put back")

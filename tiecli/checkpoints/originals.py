@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import xxhash
-
 from tiecli.checkpoints.header import Header, parse_header
 from tiecli.checkpoints.layout import descends
 from tiecli.checkpoints.safetensors import SafetensorsReader
 from tiecli.checkpoints.shardindex import ShardIndex, parse_index, without_manifest
 from tiecli.checkpoints.storedfile import StoredFile
+from tiecli.digests import digest_bytes
 from tiecli.errors import CheckpointError, ManifestError
 from tiecli.leaves import LeafSpec
 from tiecli.manifest import KEY, Manifest, Original
@@ -58,14 +57,9 @@ class TextBase:
     edited: bool = False
 
 
-def digest_text(raw: bytes) -> str:
-    """Digests a text as the manifest records it."""
-    return f"xxh3_128:{xxhash.xxh3_128_hexdigest(raw)}"
-
-
 def digest_index(document: Mapping[str, Any]) -> str:
     """Digests an index, but for the manifest in it, which could not hold its own digest."""
-    return digest_text(encode_index(without_manifest(document)))
+    return digest_bytes(encode_index(without_manifest(document)))
 
 
 def encode_index(document: Mapping[str, Any]) -> bytes:
@@ -116,7 +110,7 @@ def find_text_base(name: str, raw: bytes, manifest: Manifest | None) -> TextBase
     original = manifest.originals.get(name) if manifest else None
     if original is None:
         return TextBase(raw, Original.pack("text", raw))
-    if original.written != digest_text(raw):
+    if original.written != digest_bytes(raw):
         return TextBase(raw, Original.pack("text", raw), edited=True)
     return TextBase(original.unpack(), original, remembered=True)
 

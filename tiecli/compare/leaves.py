@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tiecli.boxes import BLOCK_NBYTES, unravel
 from tiecli.checkpoints.protocol import CheckpointReader, Progress, ignore_progress
 from tiecli.compare.streams import digest_leaf
+from tiecli.digests import Digest
 from tiecli.errors import TransformMismatchError
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
@@ -194,9 +195,7 @@ class _DigestPair:
     """Digests two streams, once for as long as they are equal."""
 
     def __init__(self) -> None:
-        from xxhash import xxh3_128
-
-        self._left = xxh3_128()
+        self._left = Digest()
         self._right = self._left
 
     def update(self, left: bytearray, right: bytearray, *, equal: bool) -> None:
@@ -209,7 +208,7 @@ class _DigestPair:
 
     def texts(self) -> tuple[str, str]:
         """Gives the digests as a manifest writes them."""
-        return f"xxh3_128:{self._left.hexdigest()}", f"xxh3_128:{self._right.hexdigest()}"
+        return str(self._left), str(self._right)
 
 
 def _conclude(spec: LeafSpec, tally: Tally | None, complete: bool) -> Comparison:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from tiecli.boxes import BLOCK_NBYTES, split_boxes
 from tiecli.checkpoints.protocol import CheckpointReader
+from tiecli.digests import Digest
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
 from tiecli.transforms import Transform
@@ -35,12 +36,10 @@ def transformed_blocks(
 
 def digest_blocks(blocks: Iterable[memoryview]) -> str:
     """Digests a stream: `xxh3_128:` and 32 hex digits."""
-    from xxhash import xxh3_128
-
-    digest = xxh3_128()
+    digest = Digest()
     for block in blocks:
         digest.update(block)
-    return f"xxh3_128:{digest.hexdigest()}"
+    return str(digest)
 
 
 def digest_leaf(reader: CheckpointReader, path: KeyPath) -> str:

@@ -14,7 +14,7 @@ from tiecli.checkpoints.protocol import CheckpointReader, Progress, Target, igno
 from tiecli.declared import CONFIG
 from tiecli.errors import InPlaceError
 from tiecli.plan import Plan, Side, TieRequest, plan_tie
-from tiecli.reports import ApplyReport, ReportedTie
+from tiecli.reports import ApplyReport, ReportedTie, report_plan
 from tiecli.ties import TieSet
 
 Tracker = Callable[[str, int], AbstractContextManager[Progress]]
@@ -90,7 +90,6 @@ def _change_config(reader: CheckpointReader, plan: Plan, target: Target | None) 
 
 
 def _report(reader: CheckpointReader, plan: Plan, proven: Sequence[ProvenTie], change: ConfigChange) -> ApplyReport:
-    specs = reader.specs()
     ties = tuple(
         ReportedTie(
             tie.record.tie.alias.spelling,
@@ -107,14 +106,4 @@ def _report(reader: CheckpointReader, plan: Plan, proven: Sequence[ProvenTie], c
     if strange:
         names = ", ".join(f"`{name}`" for name in strange)
         notices.append(f"stock loaders will report {names} missing until `tiecli untie`: they know no transforms")
-    return ApplyReport(
-        verb="tie",
-        checkpoint=reader.root,
-        ties=ties,
-        leaves_kept=len(plan.kept),
-        bytes_kept=sum(specs[path].nbytes for path in plan.kept),
-        bytes_before=plan.bytes_before,
-        bytes_after=plan.bytes_after,
-        config=change.reason,
-        notices=tuple(notices),
-    )
+    return report_plan("tie", reader, plan, ties, change.reason, notices)

@@ -11,7 +11,7 @@ from tiecli.checkpoints import open_reader
 from tiecli.checkpoints.protocol import CheckpointReader, Target
 from tiecli.declared import CONFIG, list_open_ties
 from tiecli.plan import Plan, plan_untie
-from tiecli.reports import ApplyReport, ReportedTie
+from tiecli.reports import ApplyReport, ReportedTie, report_plan
 from tiecli.ties import TieSet
 from tiecli.verbs.tie import Tracker, track_nothing
 
@@ -67,18 +67,7 @@ def _report(reader: CheckpointReader, plan: Plan) -> ApplyReport:
             notices.append(
                 f"`{tie.canonical}` changed since `{alias}` was tied to it; `{alias}` follows its present values"
             )
-    specs = reader.specs()
-    return ApplyReport(
-        verb="untie",
-        checkpoint=reader.root,
-        ties=tuple(ties),
-        leaves_kept=len(plan.kept),
-        bytes_kept=sum(specs[path].nbytes for path in plan.kept),
-        bytes_before=plan.bytes_before,
-        bytes_after=plan.bytes_after,
-        config=_describe_config(reader, plan),
-        notices=tuple(notices),
-    )
+    return report_plan("untie", reader, plan, ties, _describe_config(reader, plan), notices)
 
 
 def _describe_config(reader: CheckpointReader, plan: Plan) -> str:
