@@ -10,7 +10,8 @@ TiecliError
 │   ├── TransformMismatchError    a transform that does not fit its leaves
 │   ├── TieConflictError          ties that contradict each other
 │   ├── NothingToUntieError       no such tie in the checkpoint
-│   └── PlanFileError             a plan file that cannot be used
+│   ├── PlanFileError             a plan file that cannot be used
+│   └── PartNotFoundError         no such step or item in an Orbax checkpoint
 ├── ProofError                    the bytes are not what the tie says
 │   ├── DriftedPairError          alias and T(canonical) differ
 │   └── AmbiguousTieError         more than one transform fits, none was named
@@ -25,6 +26,13 @@ TiecliError
 │   ├── ShardMismatchError        index and shards disagree
 │   ├── ManifestError             a manifest that is damaged or too new
 │   ├── ConfigFileError           a config.json that is damaged
+│   ├── OrbaxMetadataError        a JSON file of an Orbax checkpoint that is damaged
+│   ├── DatabaseError             an OCDBT manifest or node that is damaged
+│   ├── MissingChunkError         stored bytes of a leaf that are not there
+│   ├── ChunkError                stored bytes that do not decode
+│   ├── NameCollisionError        two leaves that share one name in the store
+│   ├── UnfinishedCheckpointError a save that never ended
+│   ├── UnsupportedCheckpointError a layout, codec or dtype that tiecli does not know
 │   └── SourceChangedError        the source changed while it was read
 └── TargetError                   a target that cannot be written
     ├── TargetExistsError         something is there already
@@ -93,6 +101,10 @@ class PlanFileError(UsageError):
     """A plan file is missing, damaged, or of another version."""
 
 
+class PartNotFoundError(UsageError):
+    """An Orbax checkpoint has no such step or item."""
+
+
 class ProofError(TiecliError):
     """The bytes are not what the tie says."""
 
@@ -147,6 +159,34 @@ class ManifestError(CheckpointError):
 
 class ConfigFileError(CheckpointError):
     """The `config.json` of a checkpoint is damaged."""
+
+
+class OrbaxMetadataError(CheckpointError):
+    """A JSON file of an Orbax checkpoint is damaged, or contradicts another."""
+
+
+class DatabaseError(CheckpointError):
+    """The manifest or a node of an OCDBT database is damaged."""
+
+
+class MissingChunkError(CheckpointError):
+    """Stored bytes of a leaf are not there, or are cut short."""
+
+
+class ChunkError(CheckpointError):
+    """Stored bytes of a leaf do not decode."""
+
+
+class NameCollisionError(CheckpointError):
+    """Two leaves share one name in the store, so that one was lost when it was saved."""
+
+
+class UnfinishedCheckpointError(CheckpointError):
+    """A save never ended: a temporary directory, or a step without its commit."""
+
+
+class UnsupportedCheckpointError(CheckpointError):
+    """A layout, codec or dtype that tiecli does not know."""
 
 
 class SourceChangedError(CheckpointError):

@@ -48,6 +48,18 @@ class Extent(NamedTuple):
     nbytes: int
 
 
+class Selection(NamedTuple):
+    """Which part of an Orbax checkpoint is meant.
+
+    Attributes:
+        step: A step of a CheckpointManager root; None for the latest.
+        item: An item of a step; None for the only one.
+    """
+
+    step: int | None = None
+    item: str | None = None
+
+
 class Target(NamedTuple):
     """Where a rewritten checkpoint goes, and how carefully.
 
