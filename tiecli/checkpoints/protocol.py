@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 
     # Only for the checker: it brings the transforms along, which `inspect` seldom needs.
     from tiecli.manifest import Manifest
+    from tiecli.ties import Tie
 
 from tiecli.boxes import Box
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
 
 Piece = tuple[int, int]
-"""Some stored bytes of a leaf: where they begin, and how many they are."""
+"""Some bytes of a leaf in C order: where they begin, and how many they are."""
 
 Progress = Callable[[int], None]
 """Told how many more bytes have been dealt with."""
@@ -32,20 +33,53 @@ def ignore_progress(_: int) -> None:
 
 
 # Named tuples, since every start waits for their making: a dataclass takes eight times as long.
-class Extent(NamedTuple):
-    """Where the stored bytes of a leaf lie.
+class LeafStorage(NamedTuple):
+    """How a leaf is stored, for people.
 
     Attributes:
-        file: Name of the file inside the checkpoint, as the index spells it.
-        descriptor: An open, read-only file descriptor, owned by the reader.
-        offset: First byte, counted from the start of the file.
-        nbytes: How many bytes.
+        file: Name of the file inside the checkpoint that holds it; "several" for many.
+        nbytes: Stored bytes, compressed if they are.
+        codec: How they are compressed: `none`, `zstd`, ….
+        chunk_shape: Shape of the pieces it is stored in; None where the format knows none.
+        chunks: How many pieces.
+        sharding: How it was spread over devices when it was saved; empty if that is not known.
+        kind: What it was in the program that saved it, such as `jax.Array`; empty if that is not known.
     """
 
     file: str
-    descriptor: int
-    offset: int
     nbytes: int
+    codec: str = "none"
+    chunk_shape: tuple[int, ...] | None = None
+    chunks: int = 1
+    sharding: str = ""
+    kind: str = ""
+
+
+Place = tuple[int, int, int, int]
+"""Where some stored bytes lie, whatever the path to them: device, inode, offset, length."""
+
+
+class StoredForm(NamedTuple):
+    """A leaf as it is stored: leaves of one encoding whose stored bytes are equal have equal values.
+
+    Attributes:
+        encoding: `raw` where the stored bytes are the leaf's own in C order, else what they mean.
+        lengths: The stored bytes of each part.
+        places: Where each part lies; empty where a part lies inside the metadata.
+    """
+
+    encoding: str
+    lengths: tuple[int, ...]
+    places: tuple[Place, ...]
+
+
+def is_same_place(form: StoredForm, other: StoredForm) -> bool:
+    """Whether two leaves are the very same stored bytes, so that none need be read to compare them."""
+    return form.encoding == other.encoding and form.places == other.places and len(form.places) == len(form.lengths)
+
+
+RAW = "raw"
+"""The encoding of a leaf whose stored bytes are its values in C order."""
 
 
 class Selection(NamedTuple):
@@ -122,12 +156,23 @@ class CheckpointReader(Protocol):
     """Reads a checkpoint; owns open files until closed."""
 
     @property
+    def format(self) -> str:
+        """`safetensors` or `orbax`."""
+
+    @property
     def root(self) -> Path:
         """The file or directory that is the checkpoint, as the user spelled it."""
 
     @property
     def files(self) -> tuple[str, ...]:
         """Names of the files that hold leaves."""
+
+    @property
+    def other_nodes(self) -> tuple[tuple[KeyPath, str], ...]:
+        """Places of the tree that hold no array, each with what it holds: `None`, `string`, …."""
+
+    def describe(self) -> str:
+        """Words which part of the checkpoint this is and how it is laid out; empty if there is nothing to say."""
 
     def specs(self) -> Mapping[KeyPath, LeafSpec]:
         """Returns every stored leaf, in stored order; headers only."""
@@ -148,11 +193,25 @@ class CheckpointReader(Protocol):
     def file_of(self, path: KeyPath) -> str:
         """Returns the name of the file that holds a leaf."""
 
-    def extent(self, path: KeyPath) -> Extent:
-        """Returns where the stored bytes of a leaf lie."""
+    def storage(self, path: KeyPath) -> LeafStorage:
+        """Returns how a leaf is stored, for people."""
+
+    def stored_form(self, path: KeyPath) -> StoredForm:
+        """Returns how and where a leaf is stored, for comparing."""
+
+    def shares_bytes(self, path: KeyPath, other: KeyPath) -> bool:
+        """Whether two leaves are stored once: both names lead to the same bytes."""
+
+    def read_stored(self, path: KeyPath, part: int, offset: int, buffer: memoryview) -> None:
+        """Fills `buffer` with the stored bytes of one part of a leaf, from byte `offset` of the part on.
+
+        Raises:
+            SourceChangedError: The file is shorter than it was when opened.
+            UnreadableFileError: The system refused the read.
+        """
 
     def read_into(self, path: KeyPath, offset: int, buffer: memoryview) -> None:
-        """Fills `buffer` with stored bytes of a leaf, from its byte `offset` on.
+        """Fills `buffer` with the bytes of a leaf in C order, from its byte `offset` on.
 
         Raises:
             SourceChangedError: The file is shorter than it was when opened.
@@ -160,7 +219,7 @@ class CheckpointReader(Protocol):
         """
 
     def read_pieces(self, path: KeyPath, pieces: Sequence[Piece]) -> bytes:
-        """Reads many short pieces of a leaf's stored bytes, one after another.
+        """Reads many short pieces of a leaf's bytes in C order, one after another.
 
         Raises:
             SourceChangedError: The file is shorter than it was when opened.
@@ -209,6 +268,13 @@ class CheckpointWriter(Protocol):
 
     def repeat(self, path: KeyPath, of: KeyPath) -> None:
         """Stores a leaf of the source again, under another name."""
+
+    def alias(self, path: KeyPath, tie: Tie) -> bool:
+        """Stores a leaf as a second name of its canonical leaf's bytes, if the format can say so.
+
+        Returns:
+            Whether it can; if not, nothing happened.
+        """
 
     def commit(self, metadata: Metadata, progress: Progress = ignore_progress) -> CommitReport:
         """Writes, syncs and publishes, or leaves nothing behind."""

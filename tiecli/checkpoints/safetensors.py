@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from tiecli.boxes import Box
 from tiecli.checkpoints.huggingface import Location
-from tiecli.checkpoints.protocol import Extent, Piece
+from tiecli.checkpoints.protocol import RAW, Piece, StoredForm
 from tiecli.checkpoints.shardindex import KEY, ShardIndex, check_agreement
 from tiecli.checkpoints.storedfile import StoredFile, open_stored, read_text_file, reading
 from tiecli.errors import CheckpointNotFoundError, LeafNotFoundError, ShardMismatchError, UnreadableFileError
@@ -24,6 +24,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tiecli.manifest import Manifest
+
+
+class Extent(NamedTuple):
+    """Where the stored bytes of a leaf lie.
+
+    Attributes:
+        file: Name of the file inside the checkpoint, as the index spells it.
+        descriptor: An open, read-only file descriptor, owned by the reader.
+        offset: First byte, counted from the start of the file.
+        nbytes: How many bytes.
+    """
+
+    file: str
+    descriptor: int
+    offset: int
+    nbytes: int
 
 
 class SafetensorsReader:
@@ -172,6 +188,23 @@ class SafetensorsReader:
         file, name = self.place(path)
         begin, end = file.header.infos[name]["data_offsets"]
         return Extent(file.name, file.descriptor, file.header.data_start + begin, end - begin)
+
+    def stored_form(self, path: KeyPath) -> StoredForm:
+        """Returns how and where a leaf is stored: always its own bytes, in one run.
+
+        Raises:
+            LeafNotFoundError: There is no such leaf.
+        """
+        file, _ = self.place(path)
+        extent = self.extent(path)
+        place = (file.status.st_dev, file.status.st_ino, extent.offset, extent.nbytes)
+        return StoredForm(RAW, (extent.nbytes,), (place,))
+
+    def read_stored(self, path: KeyPath, part: int, offset: int, buffer: memoryview) -> None:
+        """Fills `buffer` as `read_into` does: a leaf has one part."""
+        if part:
+            raise IndexError(f"part {part} of a leaf that has one")
+        self.read_into(path, offset, buffer)
 
     def read_into(self, path: KeyPath, offset: int, buffer: memoryview) -> None:
         """Fills `buffer` with stored bytes of a leaf, from its byte `offset` on.

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from tiecli.checkpoints.protocol import CheckpointReader, Progress, ignore_progress
+from tiecli.checkpoints.protocol import CheckpointReader, Progress, ignore_progress, is_same_place
 from tiecli.compare import Comparison, compare_leaf
 from tiecli.declared import CONFIG, list_open_ties, list_ties
 from tiecli.diffs.renames import match_renamed
@@ -55,7 +54,6 @@ class _Side:
         self.specs = reader.specs()
         self.stated = {tie.alias: tie for tie in list_ties(reader)}
         self.aliases = list_open_ties(reader).by_alias
-        self._places: dict[int, tuple[int, int]] = {}
 
     def has(self, path: KeyPath) -> bool:
         """Says whether a leaf is there, stored or as an alias."""
@@ -79,14 +77,6 @@ class _Side:
             for key, text in self.reader.metadata().items()
             if (key, text) not in plain and key != "total_size"
         }
-
-    def place(self, path: KeyPath) -> tuple[tuple[int, int], int]:
-        """Says which bytes on which disk a leaf is; equal places need no reading."""
-        extent = self.reader.extent(path)
-        if extent.descriptor not in self._places:
-            status = os.fstat(extent.descriptor)
-            self._places[extent.descriptor] = (status.st_dev, status.st_ino)
-        return self._places[extent.descriptor], extent.offset
 
 
 class _Run:
@@ -148,7 +138,7 @@ class _Run:
             if not comparison.equal:
                 yield DiffEntry(path.spelling, "changed", left, right, comparison=comparison)
             elif self.same_files:
-                before, after = self.left.reader.extent(path).file, self.right.reader.extent(path).file
+                before, after = self.left.reader.file_of(path), self.right.reader.file_of(path)
                 if before != after:
                     yield DiffEntry(path.spelling, "moved", left, right, before, after)
         if self.left.tie(path) != self.right.tie(path):
@@ -158,7 +148,7 @@ class _Run:
         spec = self.left.specs[path]
         self.leaves_compared += 1
         self.bytes_compared += spec.nbytes
-        if self.left.place(path) == self.right.place(path):
+        if is_same_place(self.left.reader.stored_form(path), self.right.reader.stored_form(path)):
             self.progress(spec.nbytes)
             return Comparison(spec.size, 0)
         reported = 0
