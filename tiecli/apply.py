@@ -22,6 +22,7 @@ from tiecli.compare import (
     describe_drift,
     digest_blocks,
     digest_leaf,
+    has_digest,
     transformed_blocks,
 )
 from tiecli.digests import Digest
@@ -219,8 +220,8 @@ def _restored_blocks(reader: CheckpointReader, planned: PlannedTie, record: TieR
 
 def is_as_tied(reader: CheckpointReader, record: TieRecord) -> bool:
     """Whether the tie was exact, and its canonical leaves still have the bytes that were recorded."""
-    found = tuple(digest_leaf(reader, path) for path in record.tie.canonicals)
-    return record.exact and found == record.canonical_digests
+    recorded = zip(record.tie.canonicals, record.canonical_digests, strict=True)
+    return record.exact and all(has_digest(reader, path, digest) for path, digest in recorded)
 
 
 def _merge_records(

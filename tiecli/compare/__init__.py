@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tiecli.compare.leaves import CHUNK_NBYTES, Comparison, compare_leaf, describe_drift
-from tiecli.compare.streams import digest_blocks, digest_leaf, transformed_blocks
+from tiecli.compare.streams import digest_blocks, digest_leaf, has_digest, transformed_blocks
 
 __all__ = [
     "CHUNK_NBYTES",
@@ -12,5 +12,6 @@ __all__ = [
     "describe_drift",
     "digest_blocks",
     "digest_leaf",
+    "has_digest",
     "transformed_blocks",
 ]

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tiecli.boxes import BLOCK_NBYTES, unravel
-from tiecli.checkpoints.protocol import CheckpointReader, Progress, ignore_progress
-from tiecli.compare.streams import digest_leaf
+from tiecli.checkpoints.protocol import RAW, CheckpointReader, Progress, ignore_progress
+from tiecli.compare.stored import digest_stored, equal_as_stored
+from tiecli.compare.streams import digest_leaf, digest_values
 from tiecli.digests import Digest
 from tiecli.errors import TransformMismatchError
 from tiecli.keypaths import KeyPath
@@ -40,8 +41,9 @@ class Comparison:
         worst: Index of `max_abs`.
         cosine: Cosine of the angle between the two; None unless asked for.
         complete: Whether all of the leaf was looked at.
-        alias_digest: `xxh3_128:` and 32 hex digits over the alias's stored bytes, if asked for.
-        canonical_digests: The same for each canonical leaf.
+        alias_digest: Digest of the alias's values, or of its stored bytes where those alone were
+            compared; if asked for.
+        canonical_digests: As `digest_leaf` gives it for each canonical leaf.
     """
 
     size: int
@@ -84,7 +86,7 @@ def compare_leaf(
         canonicals: The leaves that the transform takes.
         transform: What makes the alias of them.
         measure: Go through the whole leaf and measure; otherwise stop at the first difference.
-        digests: Digest the stored bytes of the alias and of each canonical leaf as well.
+        digests: Digest the alias and each canonical leaf as well.
         cosine: Find the angle between the two as well; implies a look at every element.
         block_nbytes: How much of each side to hold at a time, where a transform is more than `same`.
         progress: Told the bytes of the alias that have been compared.
@@ -103,7 +105,10 @@ def compare_leaf(
             "`tiecli find` looks for a transform that fits.",
         )
     if transform.is_same:
-        run = _StoredRun(reader, alias, other_reader, canonicals[0], spec, measure, digests, cosine)
+        if not cosine and equal_as_stored(reader, alias, other_reader, canonicals[0], progress):
+            digest = digest_leaf(reader, alias) if digests else None
+            return Comparison(spec.size, 0, alias_digest=digest, canonical_digests=(digest,) if digest else ())
+        run = _PlainRun(reader, alias, other_reader, canonicals[0], spec, measure, digests, cosine)
         return run.compare(progress)
     from tiecli.compare.blockwise import LeafSource, compare_blocks
     from tiecli.compare.differences import Tally
@@ -117,14 +122,14 @@ def compare_leaf(
     comparison = _conclude(spec, tally, complete)
     if not digests:
         return comparison
-    alias_digest = digest_leaf(reader, alias)
+    alias_digest = digest_values(reader, alias)
     canonical_digests = tuple(digest_leaf(other_reader, path) for path in canonicals)
     return _with_digests(comparison, alias_digest, canonical_digests)
 
 
 @dataclass(frozen=True, slots=True)
-class _StoredRun:
-    """Compares the stored bytes of two leaves of one spec; needs numpy only where they differ."""
+class _PlainRun:
+    """Compares the bytes of two leaves of one spec; needs numpy only where they differ."""
 
     reader: CheckpointReader
     alias: KeyPath
@@ -188,6 +193,8 @@ class _StoredRun:
         if digests is None:
             return comparison
         left, right = digests.texts()
+        if self.other_reader.stored_form(self.canonical).encoding != RAW:
+            right = digest_stored(self.other_reader, self.canonical)
         return _with_digests(comparison, left, (right,))
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from tiecli.boxes import BLOCK_NBYTES, split_boxes
-from tiecli.checkpoints.protocol import CheckpointReader
-from tiecli.digests import Digest
+from tiecli.checkpoints.protocol import RAW, CheckpointReader
+from tiecli.compare.stored import digest_stored
+from tiecli.digests import Digest, is_of_stored
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
 from tiecli.transforms import Transform
@@ -24,7 +25,7 @@ def transformed_blocks(
         spec: Shape and dtype of what is made.
     """
     if transform.is_same:
-        yield from _stored_blocks(reader, canonicals[0], spec.nbytes)
+        yield from _value_blocks(reader, canonicals[0], spec.nbytes)
         return
     from tiecli.compare.blockwise import LeafSource
     from tiecli.transforms.blocks import evaluate_block
@@ -43,11 +44,24 @@ def digest_blocks(blocks: Iterable[memoryview]) -> str:
 
 
 def digest_leaf(reader: CheckpointReader, path: KeyPath) -> str:
-    """Digests the stored bytes of a leaf: `xxh3_128:` and 32 hex digits."""
-    return digest_blocks(_stored_blocks(reader, path, reader.specs()[path].nbytes))
+    """Digests a leaf without decoding it: its values where they are stored plainly, else its stored bytes."""
+    if reader.stored_form(path).encoding == RAW:
+        return digest_values(reader, path)
+    return digest_stored(reader, path)
 
 
-def _stored_blocks(reader: CheckpointReader, path: KeyPath, nbytes: int) -> Iterator[memoryview]:
+def digest_values(reader: CheckpointReader, path: KeyPath) -> str:
+    """Digests the values of a leaf in C order, decoded if need be: `xxh3_128:` and 32 hex digits."""
+    return digest_blocks(_value_blocks(reader, path, reader.specs()[path].nbytes))
+
+
+def has_digest(reader: CheckpointReader, path: KeyPath, recorded: str) -> bool:
+    """Whether a leaf still is what a recorded digest says, be it of its values or of its stored bytes."""
+    digest = digest_stored if is_of_stored(recorded) else digest_values
+    return digest(reader, path) == recorded
+
+
+def _value_blocks(reader: CheckpointReader, path: KeyPath, nbytes: int) -> Iterator[memoryview]:
     buffer = memoryview(bytearray(min(nbytes, BLOCK_NBYTES)))
     for offset in range(0, nbytes, BLOCK_NBYTES):
         block = buffer[: nbytes - offset]
