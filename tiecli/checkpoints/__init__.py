@@ -6,25 +6,39 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tiecli.checkpoints.protocol import Selection
+from tiecli.errors import UsageError
+
 if TYPE_CHECKING:
     from tiecli.checkpoints.protocol import CheckpointReader, CheckpointWriter, Target
 
 
-def open_reader(path: str | os.PathLike[str]) -> CheckpointReader:
+def open_reader(path: str | os.PathLike[str], selection: Selection = Selection()) -> CheckpointReader:
     """Opens a checkpoint: a safetensors file, a Hugging Face directory, or any file of one.
 
     Only headers are read. Close the reader, or use it as a context manager.
 
+    Args:
+        path: Where it is.
+        selection: Which part of an Orbax checkpoint is meant.
+
     Raises:
         CheckpointNotFoundError: Nothing is there, or nothing that is a checkpoint.
         CheckpointError: It is damaged or cannot be read; the class says how.
+        UsageError: A part is named of a checkpoint that has no parts.
     """
     from tiecli.checkpoints.huggingface import locate
     from tiecli.checkpoints.safetensors import SafetensorsReader
     from tiecli.checkpoints.storedfile import reading
 
     with reading(str(path)):
-        return SafetensorsReader(locate(Path(path)))
+        location = locate(Path(path))
+        if selection != Selection():
+            raise UsageError(
+                f"`{path}` is a safetensors checkpoint, which has no steps and no items",
+                "Leave out --step and --item.",
+            )
+        return SafetensorsReader(location)
 
 
 def open_writer(reader: CheckpointReader, target: Target) -> CheckpointWriter:

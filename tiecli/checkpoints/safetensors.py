@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from tiecli.boxes import Box
 from tiecli.checkpoints.huggingface import Location
-from tiecli.checkpoints.protocol import RAW, Piece, StoredForm
+from tiecli.checkpoints.protocol import RAW, LeafStorage, Piece, StoredForm
 from tiecli.checkpoints.shardindex import KEY, ShardIndex, check_agreement
 from tiecli.checkpoints.storedfile import StoredFile, open_stored, read_text_file, reading
 from tiecli.errors import CheckpointNotFoundError, LeafNotFoundError, ShardMismatchError, UnreadableFileError
@@ -50,6 +50,9 @@ class SafetensorsReader:
         stored: The open files, in the order of the index.
     """
 
+    format = "safetensors"
+    other_nodes: tuple[tuple[KeyPath, str], ...] = ()
+
     def __init__(self, location: Location) -> None:
         """Opens every file and checks that they make one whole.
 
@@ -83,6 +86,10 @@ class SafetensorsReader:
     def index(self) -> ShardIndex | None:
         """The shard index, or None for a single file."""
         return self.location.index
+
+    def describe(self) -> str:
+        """Says nothing: a safetensors checkpoint has one part and one layout."""
+        return ""
 
     def specs(self) -> Mapping[KeyPath, LeafSpec]:
         """Returns every stored leaf, in stored order."""
@@ -188,6 +195,18 @@ class SafetensorsReader:
         file, name = self.place(path)
         begin, end = file.header.infos[name]["data_offsets"]
         return Extent(file.name, file.descriptor, file.header.data_start + begin, end - begin)
+
+    def storage(self, path: KeyPath) -> LeafStorage:
+        """Returns how a leaf is stored: as it is.
+
+        Raises:
+            LeafNotFoundError: There is no such leaf.
+        """
+        return LeafStorage(self.file_of(path), self.specs()[path].nbytes)
+
+    def shares_bytes(self, path: KeyPath, other: KeyPath) -> bool:
+        """Whether both are one leaf: no two names of a safetensors file may have the same bytes."""
+        return path == other
 
     def stored_form(self, path: KeyPath) -> StoredForm:
         """Returns how and where a leaf is stored: always its own bytes, in one run.

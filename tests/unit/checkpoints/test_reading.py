@@ -12,6 +12,7 @@ import pytest
 
 from tests.unit.checkpoints.files import put_together, write_file, write_sharded
 from tiecli.checkpoints import carries_texts, open_reader
+from tiecli.checkpoints.protocol import LeafStorage, Selection
 from tiecli.errors import (
     CheckpointError,
     CheckpointNotFoundError,
@@ -26,6 +27,7 @@ from tiecli.errors import (
     TruncatedFileError,
     UncoveredBytesError,
     UnreadableFileError,
+    UsageError,
 )
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import DTYPES
@@ -352,6 +354,25 @@ def test_stored_bytes(single: Path) -> None:
             reader.read_into(PATH, 6, memoryview(buffer))
         with pytest.raises(LeafNotFoundError, match="`absent` is not stored in"):
             reader.extent(KeyPath(("absent",)))
+
+
+def test_how_leaves_are_stored(sharded: Path) -> None:
+    """Every leaf lies as it is, in one piece of its own, in the file that the index says."""
+    with open_reader(sharded) as reader:
+        assert reader.format == "safetensors"
+        assert reader.describe() == ""
+        assert reader.other_nodes == ()
+        assert reader.storage(PATH) == LeafStorage("model-1.safetensors", 8)
+        assert not reader.shares_bytes(PATH, KeyPath(("b",)))
+        with pytest.raises(LeafNotFoundError, match="`absent` is not stored in"):
+            reader.storage(KeyPath(("absent",)))
+
+
+@pytest.mark.parametrize("selection", [Selection(step=0), Selection(item="params")])
+def test_a_part_of_what_has_no_parts(single: Path, selection: Selection) -> None:
+    """A step or an item is refused where there are none, not ignored."""
+    with pytest.raises(UsageError, match="is a safetensors checkpoint, which has no steps and no items"):
+        open_reader(single, selection)
 
 
 def test_source_that_changes(single: Path) -> None:
