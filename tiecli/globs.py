@@ -20,8 +20,11 @@ LIMIT_TEXT = 10_000
 LIMIT_OPTIONS = 4_096
 """No `{0..n}` stands for more numbers."""
 
-# A dot inside one key, as against the dots between keys. No valid name holds a lone surrogate.
+# No valid name holds a lone surrogate. A dot inside one key, as against the dots between keys:
 _INNER_DOT = "\udcff"
+# and what stands before an index, so that `[*]` can tell it from a key that is a number.
+_INDEX = "\udcfe"
+_ONE_KEY = rf"[^.{_INDEX}]"
 _JAX_KEY = r"""\['((?:[^'\\]|\\['"\\])*)'\]|\["((?:[^"\\]|\\['"\\])*)"\]|\[(-?\d{1,18})\]|\.(\w+)"""
 _RANGE = r"([0-9]{1,9})\.\.([0-9]{1,9})"
 
@@ -40,8 +43,9 @@ class KeyPattern:
     `*` stands for any characters within one segment, `**` for none or many whole segments,
     `{q,k}` for either text, `{0..11}` for any of these numbers, `{i}` for a piece of one
     segment that is the same wherever `{i}` stands; a segment in double quotes is taken as it
-    is. `re:` in front makes the rest a regular expression for the whole name. The spelling
-    of JAX, `['layers'][0]['w']`, names one leaf.
+    is. An index is a segment: `layers[*]` finds indices alone, `layers.*` whatever stands there.
+    `re:` in front makes the rest a regular expression for the whole name. The spelling of JAX,
+    `['layers'][0]['w']`, names one leaf.
 
     Attributes:
         text: The pattern as it was typed.
@@ -101,11 +105,10 @@ class KeyPattern:
             return None
         if by_expression:
             return _expression_captures(found)
+        texts = ((capture, (found[capture.group] or "").replace(_INDEX, "")) for capture in self._captures)
         return {
-            capture.name: str(capture.options[found[capture.group]])
-            if capture.options
-            else (found[capture.group] or "").replace(_INNER_DOT, ".")
-            for capture in self._captures
+            capture.name: str(capture.options[text]) if capture.options else text.replace(_INNER_DOT, ".")
+            for capture, text in texts
         }
 
 
@@ -132,17 +135,11 @@ def parse_keystr(text: str) -> tuple[Key, ...] | None:
 
 
 def _matchable(path: KeyPath) -> str:
-    """Spells a path with a dot only between segments; an index belongs to the segment before it."""
+    """Spells a path with a dot between segments and nowhere else."""
     spelling = path.spelling
     if path.keys == tuple(spelling.split(".")):
         return spelling
-    parts: list[str] = []
-    for key in path.keys:
-        if isinstance(key, int):
-            parts.append(f"[{key}]")
-        else:
-            parts.append("." * bool(parts) + key.replace(".", _INNER_DOT))
-    return "".join(parts)
+    return ".".join(f"{_INDEX}{key}" if isinstance(key, int) else key.replace(".", _INNER_DOT) for key in path.keys)
 
 
 def _expression_captures(found: re.Match[str]) -> Mapping[str, str]:
@@ -170,11 +167,7 @@ def _translate(text: str) -> tuple[str, tuple[_Capture, ...]]:
         keys = parse_keystr(text)
         if keys is None:
             raise _syntax_error(text, 0, "keys such as `['layers'][0]['w']`")
-        parts = (
-            rf"(?:\[{key}\]|\.{key})" if isinstance(key, int) else r"\." * (number > 0) + _literal(key)
-            for number, key in enumerate(keys)
-        )
-        return "".join(parts), ()
+        return r"\.".join(f"{_INDEX}?{key}" if isinstance(key, int) else _literal(key) for key in keys), ()
     return _Translation(text).run()
 
 
@@ -198,6 +191,7 @@ class _Translation:
         self.source: list[str] = []
         self.captures: dict[str, _Capture] = {}
         self.groups = 0
+        self.brackets: list[int] = []
 
     def run(self) -> tuple[str, tuple[_Capture, ...]]:
         """Gives the regular expression, and what its groups capture."""
@@ -211,7 +205,13 @@ class _Translation:
                 self.position += 1
                 self._segment_start()
             elif mark == "*":
-                self._wildcard(r"([^.]*)", 1)
+                self._wildcard(f"({_ONE_KEY}*)", 1)
+            elif mark == "[" and "]" in self.text[self.position :]:
+                self._open_bracket()
+            elif mark == "]" and self.brackets:
+                # Only what opened with a bracket closes with one.
+                self.source.append(rf"(?({self.brackets.pop()})\])")
+                self.position += 1
             elif mark == "{":
                 self._braces()
             elif mark == "}":
@@ -224,8 +224,8 @@ class _Translation:
     def _segment_start(self) -> None:
         """Takes what can only stand at the start of a segment: `**` and quotes."""
         rest = self.text[self.position : self.position + 3]
-        if rest == "**.":
-            self._wildcard(r"(?:(.*)\.)?", 3)
+        if rest in ("**.", "**["):
+            self._wildcard(r"(?:(.*)\.)?", 3 if rest == "**." else 2)
             if self.text.startswith("**", self.position):
                 raise _syntax_error(self.text, self.position, "something other than `**` after `**.`")
             self._segment_start()
@@ -243,6 +243,15 @@ class _Translation:
             self.source.append(_literal(key))
             if self.text[self.position : self.position + 1] not in ("", ".", "["):
                 raise _syntax_error(self.text, self.position, "a `.` after the closing quote")
+        else:
+            self.source.append(f"{_INDEX}?")
+
+    def _open_bracket(self) -> None:
+        """Opens an index, or (names may hold anything) a bracket of a key."""
+        self.groups += 1
+        self.brackets.append(self.groups)
+        self.source.append(rf"(?:\.?{_INDEX}|(\[))")
+        self.position += 1
 
     def _wildcard(self, source: str, width: int) -> None:
         if width == 1 and self.text.startswith("**", self.position):
@@ -264,11 +273,12 @@ class _Translation:
             if inside in self.captures:
                 self.source.append(rf"(?:\{self.captures[inside].group})")
             else:
-                self._capture(inside, r"([^.]+)")
+                self._capture(inside, f"({_ONE_KEY}+)")
         else:
             options = self._options(inside)
             number = sum(name.startswith("{") for name in self.captures)
-            self._capture(f"{{{number}", f"({'|'.join(map(re.escape, options))})", options)
+            either = "|".join(re.escape(option).replace(r"\.", rf"\.{_INDEX}?") for option in options)
+            self._capture(f"{{{number}", f"({either})", options)
         self.position = end + 1
 
     def _options(self, inside: str) -> Mapping[str, int]:

@@ -96,8 +96,9 @@ def pair_leaves(src: str, dst: str, paths: Collection[KeyPath]) -> tuple[Pair, .
 def _match_leaves(text: str, paths: tuple[KeyPath, ...]) -> tuple[_Match, ...]:
     """Finds what a name or pattern stands for, and what its parts stood for; `()` for nothing.
 
-    Tried in this order: the name of a leaf, the name of a subtree, a pattern for leaves, a
-    pattern for subtrees. A leaf of a subtree has its place below it as the capture `_BELOW`.
+    Tried in this order: the name of a leaf, the name of a subtree, the same with every key
+    spelled as text, a pattern for leaves, a pattern for subtrees. A leaf of a subtree has its
+    place below it as the capture `_BELOW`.
 
     Raises:
         KeyPathSyntaxError: The text is no name of a leaf and no pattern.
@@ -110,7 +111,9 @@ def _match_leaves(text: str, paths: tuple[KeyPath, ...]) -> tuple[_Match, ...]:
     for keys in readings:
         depth = len(keys)
         if subtree := [path for path in paths if path.keys[:depth] == keys]:
-            return tuple((path, {_BELOW: KeyPath(path.keys[depth:]).spelling}) for path in subtree)
+            return tuple((path, {_BELOW: _dotted(path.keys[depth:])}) for path in subtree)
+    if named := _match_dotted({text, *(_dotted(keys) for keys in readings if _has_index(keys))}, paths):
+        return named
     pattern = KeyPattern(text)
     rows = tuple((path, found) for path in paths if (found := pattern.match(path)) is not None)
     if rows or text.startswith(("re:", "['", '["')) or text.endswith("**"):
@@ -118,6 +121,30 @@ def _match_leaves(text: str, paths: tuple[KeyPath, ...]) -> tuple[_Match, ...]:
     below = KeyPattern(f"{text}.**")
     found_below = ((path, below.match(path)) for path in paths)
     return tuple((path, _name_below(found)) for path, found in found_below if found is not None)
+
+
+def _match_dotted(names: Collection[str], paths: tuple[KeyPath, ...]) -> tuple[_Match, ...]:
+    """Finds the leaves, or the subtrees, that go by one of these names once indices and odd keys are spelled plainly.
+
+    Formats with typed keys store leaves under such names, so that no two leaves share one.
+    """
+    wholes = [(path, _dotted(path.keys)) for path in paths]
+    leaves: tuple[_Match, ...] = tuple((path, {}) for path, whole in wholes if whole in names)
+    return leaves or tuple(
+        (path, {_BELOW: whole[len(name) + 1 :]})
+        for path, whole in wholes
+        for name in names
+        if whole.startswith(f"{name}.")
+        and any(_dotted(path.keys[:depth]) == name for depth in range(1, len(path.keys)))
+    )
+
+
+def _dotted(keys: tuple[Key, ...]) -> str:
+    return ".".join(map(str, keys))
+
+
+def _has_index(keys: tuple[Key, ...]) -> bool:
+    return any(isinstance(key, int) for key in keys)
 
 
 def _name_below(captures: Mapping[str, str]) -> Mapping[str, str]:

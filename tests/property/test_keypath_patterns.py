@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.property.strategies_keypaths import names, paths, plain_names, texts
 from tiecli.errors import KeyPathSyntaxError
-from tiecli.keypaths import KeyPath
+from tiecli.keypaths import Key, KeyPath
 from tiecli.patterns import KeyPattern, select_leaves
 
 
@@ -64,21 +64,43 @@ def test_wildcards_keep_what_they_stood_for(name: str) -> None:
     assert ".".join(captures[f"*{number}"] for number in range(depth)) == name
 
 
-@given(st.lists(st.sampled_from(["a", "b", "*", "**", "a*", "{a,b}"]), min_size=1, max_size=4), plain_names)
-def test_globs_agree_with_a_slow_reading(segments: list[str], name: str) -> None:
-    """A pattern accepts exactly the names that a segment-by-segment reading accepts."""
+@given(
+    st.lists(st.sampled_from(["a", "b", "*", "**", "a*", "{a,b}", "1", "[1]", "[*]"]), min_size=1, max_size=4),
+    st.lists(st.sampled_from(["a", "b", "ab", "1", 1, 10, "a.b"]), min_size=1, max_size=4),
+)
+def test_globs_agree_with_a_slow_reading(segments: list[str], keys: list[Key]) -> None:
+    """A pattern accepts exactly the paths that a segment-by-segment reading accepts."""
     if any(pair == ("**", "**") for pair in pairwise(segments)):
         return
 
-    found = KeyPattern(".".join(segments)).match(KeyPath.from_name(name)) is not None
+    text = "".join("." * (number > 0 and segment[0] != "[") + segment for number, segment in enumerate(segments))
+    found = KeyPattern(text).match(KeyPath(tuple(keys))) is not None
 
-    assert found == _accepts(segments, name.split("."))
+    assert found == _accepts(segments, keys)
 
 
-def _accepts(segments: list[str], keys: list[str]) -> bool:
+def _accepts(segments: list[str], keys: list[Key]) -> bool:
     if not segments:
         return not keys
     if segments[0] == "**":
         return any(_accepts(segments[1:], keys[skipped:]) for skipped in range(len(keys) + 1))
-    one = {"*": ".*", "a*": "a.*", "{a,b}": "a|b"}.get(segments[0], segments[0])
-    return bool(keys) and re.fullmatch(one, keys[0]) is not None and _accepts(segments[1:], keys[1:])
+    one = {"*": ".*", "a*": "a.*", "{a,b}": "a|b", "[1]": "1", "[*]": r"\d+"}.get(segments[0], segments[0])
+    accepted = bool(keys) and re.fullmatch(one, str(keys[0])) is not None
+    if segments[0].startswith("[") and accepted:
+        accepted = isinstance(keys[0], int)
+    return accepted and _accepts(segments[1:], keys[1:])
+
+
+typed_keys = st.lists(st.sampled_from(["a", "a.b", "b", "0", 0, 1]), min_size=1, max_size=3)
+
+
+@given(st.lists(typed_keys, min_size=1, max_size=4))
+@example([["a", 0], ["a", "0", "b"]])
+def test_keys_joined_with_dots_find_their_path(trees: list[list[Key]]) -> None:
+    """The name that a leaf is stored under finds it, unless it reads as the name of a subtree just as it is typed."""
+    stored = {".".join(map(str, keys)): KeyPath(tuple(keys)) for keys in trees}
+
+    for name, path in stored.items():
+        typed = tuple(name.split("."))
+        subtree = tuple(other for other in stored.values() if other.keys[: len(typed)] == typed)
+        assert select_leaves(name, stored.values()) == (subtree if subtree and path not in subtree else (path,))

@@ -100,13 +100,50 @@ class TestSelect:
         assert KeyPattern("*.w").match(KeyPath(("a.b", "w"))) == {"*0": "a.b"}
 
     def test_indices_of_sequences(self) -> None:
-        """An index stands in brackets, right after the key it belongs to."""
+        """An index is a segment, with or without its brackets; brackets find nothing but an index."""
         path = KeyPath(("layers", 3, "w"))
 
         assert KeyPattern("layers[{i}].w").match(path) == {"i": "3"}
-        assert KeyPattern("*.w").match(path) == {"*0": "layers[3]"}
+        assert KeyPattern("layers.{i}.w").match(path) == {"i": "3"}
+        assert KeyPattern("layers[{2..4}].w").match(path) == {"{0": "1"}
+        assert KeyPattern("layers.**").match(path) == {"*0": "3.w"}
+        assert KeyPattern("**[*].w").match(path) == {"*0": "layers", "*1": "3"}
+        assert KeyPattern("{embed,layers.3}.w").match(path) == {"{0": "1"}
+        assert KeyPattern("*.w").match(path) is None
+        assert KeyPattern('layers."3".w').match(path) is None
+        assert KeyPattern("layers[*].w").match(KeyPath.from_name("layers.3.w")) is None
+        assert KeyPattern("[{i}][{i}]").match(KeyPath((7, 7))) == {"i": "7"}
         assert KeyPattern("['layers'][3]['w']").match(path) == {}
         assert KeyPattern("['layers'][3]['w']").match(KeyPath.from_name("layers.3.w")) == {}
+
+    def test_brackets_within_keys(self) -> None:
+        """A bracket in a pattern also stands for itself, since names may hold anything."""
+        assert KeyPattern("a[*].w").match(KeyPath.from_name("a[x].w")) == {"*0": "x"}
+        assert KeyPattern("a[{i}]b").match(KeyPath(("a[0]b",))) == {"i": "0"}
+        assert KeyPattern("a[*").match(KeyPath(("a[b",))) == {"*0": "b"}
+        assert KeyPattern("*]").match(KeyPath(("a]",))) == {"*0": "a"}
+        assert KeyPattern("a[*").match(KeyPath(("a", 0))) is None
+
+    def test_typed_names_win_over_plain_ones(self) -> None:
+        """Where an index and a number, or a dot and a key, stand side by side, what is typed is what is meant."""
+        paths = (KeyPath(("a", 0)), KeyPath(("a", "0")), KeyPath(("a.b",)), KeyPath(("a", "b")))
+
+        for path in paths:
+            assert select_leaves(path.spelling, paths) == (path,)
+            assert select_leaves(str(path), paths) == (path,)
+        assert select_leaves("a[0]", paths[1:]) == (paths[1],)
+        assert select_leaves("['a'][0]", paths) == (paths[0],)
+        assert select_leaves("['a'][0]", paths[1:]) == (paths[1],)
+
+    def test_mixed_subtrees_by_plain_names(self) -> None:
+        """A subtree is found by its keys joined with dots; a name that ends inside a key is none of its own."""
+        paths = tuple(map(KeyPath, (("p", 0, "m", "5", "w"), ("p", 0, "a.b", "w"), ("p", 1, "w"))))
+
+        assert select_leaves("p.0", paths) == paths[:2]
+        assert select_leaves("['p'][0]['m'][5]", paths) == paths[:1]
+        assert select_leaves("p.0.a.b", paths) == paths[1:2]
+        with pytest.raises(LeafNotFoundError):
+            select_leaves("p.0.a", paths)
 
     def test_expression_groups(self) -> None:
         """Named groups are captures by name, the others count as wildcards; an idle group is empty."""
@@ -202,6 +239,18 @@ class TestPair:
     def test_pairs(self, src: str, dst: str, expected: list[str]) -> None:
         """Each way to join two sides gives the pairs that the documentation says, in stored order."""
         assert pair(src, dst) == expected
+
+    def test_typed_keys(self) -> None:
+        """Lists pair with lists and with numbered names, by pattern and as subtrees."""
+        keys = (("p", 0, "w"), ("p", 1, "w"), ("q", 0, "w"), ("q", 1, "w"), ("r", "0", "w"), ("r", "1", "w"))
+        p0, p1, q0, q1, r0, r1 = paths = tuple(map(KeyPath, keys))
+
+        for src, dst in (("p[*].w", "q[*].w"), ("p.{i}.w", "q[{i}].w"), ("p", "q"), ("p.*", "q.*"), ("p.**", "q.**")):
+            assert pair_leaves(src, dst, paths) == (((p0,), q0), ((p1,), q1)), src
+        for src, dst in (("p[{i}].w", "r.{i}.w"), ("p", "r"), ("p.*", "r.*")):
+            assert pair_leaves(src, dst, paths) == (((p0,), r0), ((p1,), r1)), src
+        assert pair_leaves("p[0]", "q.1", paths) == (((p0,), q1),)
+        assert pair_leaves("(p[0].w, p.1.w)", "['q'][0]['w']", paths) == (((p0, p1), q0),)
 
     def test_several_sources(self) -> None:
         """`(q, k)` gives each destination one leaf of each, in the order that was typed."""
@@ -309,6 +358,18 @@ class TestPage:
         assert len(rows) == 10
         for (pattern,), expected in rows:
             assert [path.spelling for path in select_leaves(pattern, self.LEAVES)] == expected, pattern
+
+    def test_typed_keys(self) -> None:
+        """Each name or pattern selects the leaves of typed keys beside it."""
+        listed = self.PAGE.split("of an Orbax checkpoint:\n\n```\n")[1].split("\n```")[0].split("\n")
+        paths = tuple(map(KeyPath.parse, listed))
+        assert [path.spelling for path in paths] == listed
+        rows = self.rows("| name or pattern | selects |")
+        assert len(rows) == 11
+        for (text,), expected in rows[:-1]:
+            assert [path.spelling for path in select_leaves(text, paths)] == expected, text
+        with pytest.raises(LeafNotFoundError):
+            select_leaves(rows[-1][0][0], paths)
 
     def test_pairs(self) -> None:
         """Each pair of sides gives the pairs beside it."""
