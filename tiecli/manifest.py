@@ -7,7 +7,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from tiecli.digests import is_digest
 from tiecli.errors import ManifestError, TiecliError
@@ -32,10 +32,13 @@ class TieRecord:
         tie: Which leaf follows from which, and how.
         alias_spec: Shape and dtype of the leaf that is not stored.
         canonical_specs: Shapes and dtypes of the stored leaves, in the tie's order.
-        alias_digest: `xxh3_128:` and 32 hex digits, over the bytes the alias had.
+        alias_digest: `xxh3_128:` and 32 hex digits, over the values the alias had in C order; or
+            `stored_xxh3_128:`, over its stored bytes, where those were proved equal undecoded.
         canonical_digests: The same over each canonical leaf, as stored now.
         exact: Whether alias and transformed canonical were equal bit for bit; False where
             `--keep` gave one side up.
+        mode: `omit` where the alias left the checkpoint, `alias` where it is a second name
+            of its canonical leaf's stored bytes.
     """
 
     tie: Tie
@@ -44,6 +47,10 @@ class TieRecord:
     alias_digest: str
     canonical_digests: tuple[str, ...]
     exact: bool = True
+    mode: Literal["omit", "alias"] = "omit"
+
+
+OriginalPart = Literal["header", "text", "array"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +59,21 @@ class Original:
 
     Attributes:
         part: `header` for the length-prefixed header of a safetensors file (the 8 length
-            bytes are not kept), `text` for a whole text file.
+            bytes are not kept), `text` for a whole text file, `array` for what an Orbax
+            store says of an alias's chunks.
         nbytes: Unpacked size.
         packed: The bytes, zlib-compressed and base85-encoded.
         written: Digest of what was written in its place, for `text`; an edit by somebody
             else since then shows by it.
     """
 
-    part: Literal["header", "text"]
+    part: OriginalPart
     nbytes: int
     packed: str
     written: str = ""
 
     @classmethod
-    def pack(cls, part: Literal["header", "text"], raw: bytes, written: str = "") -> Original:
+    def pack(cls, part: OriginalPart, raw: bytes, written: str = "") -> Original:
         """Packs raw bytes."""
         return cls(part, len(raw), base64.b85encode(zlib.compress(raw, 6)).decode("ascii"), written)
 
@@ -223,6 +231,7 @@ def _record_to_json(record: TieRecord) -> dict[str, object]:
         "alias_digest": record.alias_digest,
         "canonical_digests": list(record.canonical_digests),
         "exact": record.exact,
+        **({"mode": record.mode} if record.mode != "omit" else {}),
     }
 
 
@@ -251,13 +260,23 @@ def _record_from_json(node: _Node) -> TieRecord:
     if found != alias_spec:
         raise ManifestError(f"{node.place}: the transform gives {found}, the alias is {alias_spec}", _HINT)
     alias_digest = _digest(node.text("alias_digest"), node.place + ".alias_digest")
-    return TieRecord(tie, alias_spec, specs, alias_digest, digests, node.flag("exact"))
+    return TieRecord(tie, alias_spec, specs, alias_digest, digests, node.flag("exact"), _mode(node))
+
+
+def _mode(node: _Node) -> Literal["omit", "alias"]:
+    # Left out where it is `omit`, which is all that safetensors can do.
+    mode = node.text("mode") if isinstance(node.value, dict) and "mode" in node.value else "omit"
+    if mode not in ("omit", "alias"):
+        raise ManifestError(f"{node.place}.mode: expected `omit` or `alias`, found {mode!r:.60}", _HINT)
+    return "alias" if mode == "alias" else "omit"
 
 
 def _digest(value: object, place: str) -> str:
     text = value if isinstance(value, str) else ""
     if not is_digest(text):
-        raise ManifestError(f"{place}: expected `xxh3_128:` and 32 hex digits, found {value!r:.60}", _HINT)
+        raise ManifestError(
+            f"{place}: expected `xxh3_128:` and 32 hex digits, found {value!r:.60}", _HINT
+        )
     return text
 
 
@@ -290,9 +309,9 @@ def _original_to_json(original: Original) -> dict[str, object]:
 
 
 def _original_from_json(node: _Node) -> Original:
-    part = node.text("part")
-    if part not in ("header", "text"):
-        raise ManifestError(f"{node.place}.part: expected `header` or `text`, found `{part:.60}`", _HINT)
-    return Original(
-        "text" if part == "text" else "header", node.count("nbytes"), node.text("packed"), node.text("written")
+    for part in get_args(OriginalPart):
+        if part == node.text("part"):
+            return Original(part, node.count("nbytes"), node.text("packed"), node.text("written"))
+    raise ManifestError(
+        f"{node.place}.part: expected `header`, `text` or `array`, found `{node.text('part'):.60}`", _HINT
     )

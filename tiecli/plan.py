@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +19,8 @@ from tiecli.ties import Tie, TieSet
 from tiecli.transforms import SAME, Transform, permutations_that_fit
 
 Side = Literal["src", "dst"]
+Mode = Literal["omit", "alias"]
+"""What becomes of an alias: it leaves the tree, or becomes a second name of its canonical leaf's bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +77,19 @@ class Plan:
     bytes_after: int
 
 
-def plan_tie(specs: Mapping[KeyPath, LeafSpec], existing: TieSet, requests: Sequence[TieRequest]) -> Plan:
+def plan_tie(
+    specs: Mapping[KeyPath, LeafSpec],
+    existing: TieSet,
+    requests: Sequence[TieRequest],
+    shared: Collection[KeyPath] = (),
+) -> Plan:
     """Plans which leaves become aliases.
 
     Args:
         specs: Every stored leaf.
         existing: The ties that the checkpoint has already.
         requests: The ties to add; patterns are expanded here.
+        shared: Leaves that are second names of others' bytes.
 
     Raises:
         LeafNotFoundError: A pattern matches no stored leaf.
@@ -103,17 +111,20 @@ def plan_tie(specs: Mapping[KeyPath, LeafSpec], existing: TieSet, requests: Sequ
     added = tuple(_check_specs(tie, specs[tie.alias], specs, stated[tie.alias]) for tie in ties if tie.alias in stated)
     dropped = {planned.tie.alias for planned in added}
     kept = tuple(path for path in specs if path not in dropped)
-    before = sum(spec.nbytes for spec in specs.values())
+    before = _count_bytes(specs, shared)
     return Plan(ties, added, (), kept, before, before - sum(planned.alias_spec.nbytes for planned in added))
 
 
-def plan_untie(specs: Mapping[KeyPath, LeafSpec], existing: TieSet, select: str | None = None) -> Plan:
+def plan_untie(
+    specs: Mapping[KeyPath, LeafSpec], existing: TieSet, select: str | None = None, shared: Collection[KeyPath] = ()
+) -> Plan:
     """Plans which aliases are stored again.
 
     Args:
         specs: Every stored leaf.
         existing: The ties that may end, whose aliases are not stored.
         select: Pattern of the aliases to restore; None for all.
+        shared: Leaves that are second names of others' bytes.
 
     Raises:
         NothingToUntieError: The checkpoint has no tie.
@@ -132,10 +143,15 @@ def plan_untie(specs: Mapping[KeyPath, LeafSpec], existing: TieSet, select: str 
         if tie.alias in chosen:
             sources = tuple(specs[path] for path in tie.canonicals)
             restored.append(PlannedTie(tie, tie.transform.spec(sources), sources))
-    before = sum(spec.nbytes for spec in specs.values())
+    before = _count_bytes(specs, shared)
     remaining = TieSet(tuple(tie for tie in existing if tie.alias not in chosen))
     after = before + sum(planned.alias_spec.nbytes for planned in restored)
-    return Plan(remaining, (), tuple(restored), tuple(specs), before, after)
+    kept = tuple(path for path in specs if path not in chosen)
+    return Plan(remaining, (), tuple(restored), kept, before, after)
+
+
+def _count_bytes(specs: Mapping[KeyPath, LeafSpec], shared: Collection[KeyPath]) -> int:
+    return sum(spec.nbytes for path, spec in specs.items() if path not in shared)
 
 
 def _pair(

@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
 
-from tiecli.checkpoints.copying import is_unsupported
 from tiecli.checkpoints.drafts import Draft
+from tiecli.checkpoints.exchanging import exchange_directory
 from tiecli.checkpoints.filling import fill_file, fill_text
 from tiecli.checkpoints.layout import FileLayout, Run
 from tiecli.checkpoints.protocol import Progress, Target, WrittenFile
 from tiecli.checkpoints.safetensors import SafetensorsReader
 from tiecli.checkpoints.staging import Stage
-from tiecli.checkpoints.trees import Entry, carry_file, finish_directories, list_tree, relink_tree, remove_twin
-from tiecli.errors import InPlaceError, SourceChangedError
-
-_ELSEWHERE = "Write a new checkpoint with `-o` instead."
-
-
-def refuse_link(path: Path) -> None:
-    """Refuses to replace a symbolic link.
-
-    Raises:
-        InPlaceError: It is one.
-    """
-    if path.is_symlink():
-        raise InPlaceError(
-            f"`{path}` is a symbolic link, as in the Hugging Face cache: "
-            "replacing it would save no space, and writing through it would spoil what others share",
-            _ELSEWHERE,
-        )
-
-
-def _stands_in(directory: Path) -> bool:
-    try:
-        return Path.cwd().is_relative_to(directory)
-    except OSError:
-        return False
+from tiecli.checkpoints.targets import refuse_link
+from tiecli.checkpoints.trees import Entry, carry_file, finish_directories, list_tree
+from tiecli.errors import SourceChangedError
 
 
 class Publishing:
@@ -167,50 +144,16 @@ class Publishing:
         return WrittenFile(entry.name, target.stat().st_size, "written")
 
     def _exchange_directory(self) -> list[WrittenFile]:
-        """Builds a twin of the directory and swaps the two, so that all files change at once."""
-        root = self.reader.root.resolve()
         changed = frozenset([*self.draft.layouts, *self.draft.texts])
-        for name in changed:
-            refuse_link(root / name)
-        entries, odd = list_tree(root)
-        if odd:
-            raise InPlaceError(f"`{odd[0]}` is neither a file nor a directory and cannot be taken over", _ELSEWHERE)
-        stands_inside = _stands_in(root)
-        stage = Stage(root, directory=True)
-        try:
-            files = relink_tree(root, stage.path, entries, changed)
-            files += [
-                file
-                for entry in entries
-                if entry.name in changed and (file := self._bring(entry, stage.path)) is not None
-            ]
-            finish_directories(root, stage.path, entries, sync=self.target.sync)
-            self._check_source()
-            if list_tree(root)[0] != entries:
-                raise SourceChangedError(f"files came or went in `{root}` meanwhile", "Run the command again.")
-            self._swap(stage)
-            self._clear_old(stage, entries)
-        finally:
-            stage.discard()
-        if stands_inside:
-            self.notices.append("your shell still stands in the old directory: `cd .` takes it to the new one")
-        return files
 
-    def _swap(self, stage: Stage) -> None:
-        try:
-            stage.exchange(sync=self.target.sync)
-        except OSError as error:
-            if not is_unsupported(error) and error.errno != errno.EBUSY:
-                raise
-            raise InPlaceError(
-                f"`{stage.target}` cannot be swapped with its successor: {(error.strerror or str(error)).lower()}",
-                _ELSEWHERE,
-            ) from error
+        def build(stage: Path, entries: tuple[Entry, ...]) -> list[WrittenFile]:
+            """Writes the files that change."""
+            brought = (self._bring(entry, stage) for entry in entries if entry.name in changed)
+            return [file for file in brought if file is not None]
 
-    def _clear_old(self, stage: Stage, entries: tuple[Entry, ...]) -> None:
-        if not remove_twin(stage.path, entries):
-            left = stage.path.rename(stage.target.parent / f"{stage.target.name}.left-by-tiecli")
-            self.notices.append(f"somebody put files into the directory meanwhile: they are in `{left}`")
+        return exchange_directory(
+            self.reader.root, changed, build, self._check_source, self.notices, sync=self.target.sync
+        )
 
     def _check_source(self) -> None:
         """Checks that nothing changed under us, the names of the files included."""

@@ -59,7 +59,7 @@ class StoredFile(NamedTuple):
             except OSError as error:
                 raise unreadable(self.label, error) from error
             if count == 0:
-                raise _changed(self.label, f"it ends at byte {os.fstat(self.descriptor).st_size:,} now")
+                raise changed(self.label, f"it ends at byte {os.fstat(self.descriptor).st_size:,} now")
             done += count
 
     def read_pieces(self, pieces: Sequence[tuple[int, int]], start: int) -> bytes:
@@ -97,16 +97,17 @@ class StoredFile(NamedTuple):
         with reading(self.label):
             now = os.fstat(self.descriptor)
         if now.st_size != self.status.st_size:
-            raise _changed(self.label, f"it had {self.status.st_size:,} bytes and has {now.st_size:,}")
+            raise changed(self.label, f"it had {self.status.st_size:,} bytes and has {now.st_size:,}")
         if now.st_mtime_ns != self.status.st_mtime_ns:
-            raise _changed(self.label, "it was modified")
+            raise changed(self.label, "it was modified")
 
     def close(self) -> None:
         """Closes the descriptor."""
         os.close(self.descriptor)
 
 
-def _changed(name: str, how: str) -> SourceChangedError:
+def changed(name: str, how: str) -> SourceChangedError:
+    """Words that a file changed under us."""
     return SourceChangedError(
         f"`{name}` changed while it was read: {how}",
         "Wait until whatever writes it is done, then run the command again.",
@@ -236,6 +237,6 @@ def _read_header(descriptor: int, size: int, name: str) -> bytes:
     while len(raw) < length:
         more = os.pread(descriptor, length - len(raw), 8 + len(raw))
         if not more:
-            raise _changed(name, "it became shorter")
+            raise changed(name, "it became shorter")
         raw += more
     return raw

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Self
 
 from tiecli.checkpoints.drafts import Drafting, Rewrite
 from tiecli.checkpoints.protocol import CommitReport, Metadata, Progress, Target, ignore_progress
-from tiecli.checkpoints.publishing import Publishing, refuse_link
+from tiecli.checkpoints.publishing import Publishing
 from tiecli.checkpoints.safetensors import SafetensorsReader
-from tiecli.checkpoints.staging import refuse_existing, writing
+from tiecli.checkpoints.staging import writing
 from tiecli.checkpoints.storedfile import reading
-from tiecli.errors import InPlaceError, TargetIsSourceError
+from tiecli.checkpoints.targets import check_target
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
+from tiecli.ties import Tie
 
 
 class SafetensorsWriter:
@@ -37,29 +37,7 @@ class SafetensorsWriter:
         self.target = target
         self._kept: list[KeyPath] = []
         self._fresh: dict[KeyPath, Rewrite] = {}
-        with writing(target.path):
-            self._check_target()
-
-    def _check_target(self) -> None:
-        source, path = self.reader.root, self.target.path
-        if self.target.in_place:
-            if not path.exists() or not (path.samefile(source) or path.parent.samefile(source)):
-                raise InPlaceError(f"`{path}` is not the source, `{source}`", "Use `-o` for another target.")
-            if not source.is_dir():
-                refuse_link(source)
-            return
-        if path.exists() and any(path.samefile(at) for at in (source, *self._source_files())):
-            raise TargetIsSourceError(
-                f"the target `{path}` is the source itself", "Use --in-place to rewrite it, or name another target."
-            )
-        if source.is_dir() and source.resolve() in path.absolute().parent.resolve().joinpath(path.name).parents:
-            raise TargetIsSourceError(
-                f"the target `{path}` lies inside the source `{source}`", "Name one outside of it."
-            )
-        refuse_existing(path)
-
-    def _source_files(self) -> list[Path]:
-        return [file.path for file in self.reader.stored]
+        check_target(target, reader.root, [file.path for file in reader.stored])
 
     def keep(self, path: KeyPath) -> None:
         """Takes a leaf over from the source, stored bytes unchanged.
@@ -94,6 +72,10 @@ class SafetensorsWriter:
         """
         file, name = self.reader.place(of)
         self._fresh[path] = Rewrite(file.header.specs[name], of, of)
+
+    def alias(self, path: KeyPath, tie: Tie) -> None:
+        """Refuses: two names on one range of bytes are no valid safetensors."""
+        raise NotImplementedError(f"`{path.spelling}` cannot be a second name, {tie} in a safetensors file")
 
     def commit(self, metadata: Metadata, progress: Progress = ignore_progress) -> CommitReport:
         """Writes, syncs and publishes, or leaves nothing behind.

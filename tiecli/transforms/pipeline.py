@@ -94,6 +94,23 @@ class Transform:
 
         return not any(isinstance(step, Scale | Negate | Cast | Conjugate) for step in self.steps)
 
+    def permutation(self, rank: int) -> tuple[int, ...] | None:
+        """Gives the order of axes, where nothing happens but that a leaf of this rank is turned; else None.
+
+        Example:
+            >>> Transform.parse("transpose").permutation(2), Transform.parse("neg").permutation(2)
+            ((1, 0), None)
+        """
+        if not self.steps:
+            return tuple(range(rank))
+        from tiecli.transforms.steps import Permute
+
+        match self.steps:
+            case (Permute(axes),) if len(axes) == rank:
+                return axes
+            case _:
+                return None
+
     def spec(self, sources: Sequence[LeafSpec]) -> LeafSpec:
         """Works out the shape and dtype of the result.
 

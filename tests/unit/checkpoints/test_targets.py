@@ -114,7 +114,7 @@ def test_file_systems_without_renameat2(file: Path, tmp_path: Path, monkeypatch:
     tie(file, tmp_path / "out", PAIRS)
     assert (tmp_path / "out").stat().st_nlink == 1
     (tmp_path / "there").touch()
-    monkeypatch.setattr("tiecli.checkpoints.writer.refuse_existing", lambda _: None)
+    monkeypatch.setattr("tiecli.checkpoints.targets.refuse_existing", lambda _: None)
     refuse(file, tmp_path / "there", TargetExistsError, "exists already")
 
 
