@@ -6,44 +6,8 @@ from collections.abc import Sequence
 from itertools import repeat
 from typing import NoReturn
 
+from tiecli.checkpoints.ocdbt.allowance import Allowance
 from tiecli.errors import DatabaseError
-
-_HINT = "Copy the checkpoint again from where it came from; if it is damaged there too, take another step of the run."
-
-# A body that claims more than this was made to exhaust memory: a million keys need a quarter of it.
-LIMIT_EXPANDED = 1 << 30
-
-# What each node counts for at least, so that many small ones come to an end as well.
-_NODE = 4096
-
-
-class Allowance:
-    """How many bytes the nodes of one database may still expand to.
-
-    A few bytes can stand for many: compressed ones, keys that share a prefix, and nodes that are
-    reached by many ways.
-    """
-
-    def __init__(self, nbytes: int = LIMIT_EXPANDED) -> None:
-        self.left = nbytes
-
-    def spend(self, nbytes: int, label: str) -> None:
-        """Takes bytes off.
-
-        Raises:
-            DatabaseError: There are not as many left.
-        """
-        self.left -= nbytes
-        if self.left < 0:
-            raise DatabaseError(f"{label} expands to more than the {LIMIT_EXPANDED:,} bytes that tiecli reads", _HINT)
-
-    def spend_node(self, label: str) -> None:
-        """Takes off what a node counts for, however small it is.
-
-        Raises:
-            DatabaseError: There is not as much left.
-        """
-        self.spend(_NODE, label)
 
 
 def refuse(label: str, text: str) -> NoReturn:
@@ -52,7 +16,10 @@ def refuse(label: str, text: str) -> NoReturn:
     Raises:
         DatabaseError: Always.
     """
-    raise DatabaseError(f"{label} is damaged: {text}", _HINT)
+    raise DatabaseError(
+        f"{label} is damaged: {text}",
+        "Copy the checkpoint again from where it came from; if it is damaged there too, take another step of the run.",
+    )
 
 
 class Cursor:
@@ -79,18 +46,6 @@ class Cursor:
         """
         refuse(self.label, text)
 
-    def take(self, count: int) -> bytes:
-        """Reads some bytes.
-
-        Raises:
-            DatabaseError: There are fewer.
-        """
-        start = self.position
-        if count > len(self.body) - start:
-            self._refuse_end(count)
-        self.position = start + count
-        return self.body[start : self.position]
-
     def skip(self, count: int) -> int:
         """Passes over some bytes, and returns where they begin.
 
@@ -102,6 +57,15 @@ class Cursor:
             self._refuse_end(count)
         self.position = start + count
         return start
+
+    def take(self, count: int) -> bytes:
+        """Reads some bytes.
+
+        Raises:
+            DatabaseError: There are fewer.
+        """
+        start = self.skip(count)
+        return self.body[start : self.position]
 
     def read_byte(self) -> int:
         """Reads a single byte as a number.
@@ -119,14 +83,20 @@ class Cursor:
         """
         return self.read_numbers(1)[0]
 
-    def read_count(self, what: str) -> int:
+    def read_count(self, what: str, most: int) -> int:
         """Reads how many there are of something that takes a byte or more each.
 
+        Args:
+            what: What errors call them.
+            most: How many may be.
+
         Raises:
-            DatabaseError: As many do not fit into what is left of the body.
+            DatabaseError: It is more, or as many do not fit into what is left of the body.
         """
         count = self.read_number()
         left = len(self.body) - self.position
+        if count > most:
+            self.refuse(f"it states {count:,} {what}, expected {most:,} or fewer")
         if count > left:
             self.refuse(f"it states {count:,} {what}, only {left:,} bytes follow")
         return count
@@ -139,6 +109,7 @@ class Cursor:
         """
         start, body = self.position, self.body
         plain = body[start : start + count]
+        # Most columns hold small numbers only, and bytes are a sequence of those already.
         if plain.isascii() and len(plain) == count:
             self.position = start + count
             return plain
@@ -149,7 +120,7 @@ class Cursor:
         except IndexError:
             self._refuse_end(count)
         if max(numbers) >> 64:
-            self.refuse(f"a number of more than 64 bits among those that begin at byte {start:,}")
+            self.refuse(f"a number of more than 64 bits stands among those that begin at byte {start:,}")
         return numbers
 
     def expect_end(self) -> None:
@@ -163,7 +134,8 @@ class Cursor:
             self.refuse(f"{left:,} bytes follow its last entry")
 
     def _refuse_end(self, count: int) -> NoReturn:
-        self.refuse(f"it ends within what begins at byte {self.position:,}: {count:,} bytes or more were expected")
+        left = len(self.body) - self.position
+        self.refuse(f"it ends too early: {left:,} bytes follow byte {self.position:,}, expected {count:,} or more")
 
 
 def _decode(body: bytes, position: int, count: int) -> tuple[list[int], int]:
@@ -175,8 +147,8 @@ def _decode(body: bytes, position: int, count: int) -> tuple[list[int], int]:
             number &= 127
             shift = 7
             while (byte := body[position]) >= 128:
-                # Ten bytes hold 64 bits; the eleventh, and any later, would only cost time.
-                if shift > 63:
+                # Ten bytes hold 64 bits; a number that goes on and on would take time without end.
+                if shift > 56:
                     return [1 << 64], position
                 number |= (byte & 127) << shift
                 shift += 7

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from tiecli.checkpoints.ocdbt.cursor import Allowance, Cursor, refuse
+from tiecli.checkpoints.ocdbt.allowance import Allowance
+from tiecli.checkpoints.ocdbt.cursor import Cursor
+from tiecli.checkpoints.ocdbt.files import read_manifest_file, read_node_file
 from tiecli.checkpoints.ocdbt.frames import NODE, open_frame
-from tiecli.checkpoints.ocdbt.manifest import NAME, parse_manifest
+from tiecli.checkpoints.ocdbt.manifest import MANIFEST_FILE, parse_manifest
 from tiecli.checkpoints.ocdbt.nodes import NodeReference, Value, decode_interior, decode_leaf
-from tiecli.checkpoints.storedfile import open_regular, unreadable
-from tiecli.errors import CheckpointNotFoundError, DatabaseError
 
 __all__ = ["Database", "Value", "read_database"]
-
-# A manifest has some hundred bytes, and never more than the versions and the names of their files need.
-_LARGEST_MANIFEST = 1 << 26
 
 
 class Database(NamedTuple):
@@ -32,9 +28,10 @@ class Database(NamedTuple):
 
 
 def read_database(directory: Path, label: str) -> Database:
-    """Reads the newest version of a database; no value but those that stand in the tree.
+    """Reads the newest version of a database, and no value but those that stand in the tree.
 
-    Whether the files of the values are there, and as long as they must be, is not looked at.
+    Whether the files that hold the others are there, and are as long as they must be, is left
+    to whoever reads them. Their names stay inside the directory.
 
     Args:
         directory: Where its manifest stands.
@@ -43,6 +40,7 @@ def read_database(directory: Path, label: str) -> Database:
     Raises:
         DatabaseError: The manifest or a node is missing or damaged.
         UnsupportedCheckpointError: It is of a kind that tiecli does not read.
+        LfsPointerError: The manifest or the file of a node is a Git LFS pointer.
         UnreadableFileError: The system refuses to read a file.
     """
     collecting = gc.isenabled()
@@ -57,13 +55,12 @@ def read_database(directory: Path, label: str) -> Database:
 
 def _read_values(directory: Path, label: str) -> dict[str, Value]:
     allowance = Allowance()
-    called = f"`{label}/{NAME}`"
-    root = parse_manifest(_read_manifest(directory, label), called, allowance)
+    name = f"{label}/{MANIFEST_FILE}"
+    root = parse_manifest(read_manifest_file(directory, MANIFEST_FILE, name), f"`{name}`", allowance)
     values: dict[str, Value] = {}
-    if root is None:
-        return values
     last = b""
-    waiting = [root]
+    # Nodes are read in the order of their keys; each stands lower than the one that refers to it.
+    waiting = [] if root is None else [root]
     while waiting:
         reference = waiting.pop()
         cursor = _open_node(directory, label, reference, allowance)
@@ -74,8 +71,8 @@ def _read_values(directory: Path, label: str) -> dict[str, Value]:
             continue
         keys, found = decode_leaf(cursor, reference.file.base, reference.prefix)
         _check_first(cursor, reference, keys[0])
-        if values and keys[0] <= last:
-            cursor.refuse("its keys are out of order with those of the node before")
+        if (values and keys[0] <= last) or (waiting and keys[-1] >= waiting[-1].first):
+            cursor.refuse("its keys are out of order with those of the nodes beside it")
         last = keys[-1]
         try:
             values.update(zip(map(bytes.decode, keys), found, strict=True))
@@ -84,59 +81,20 @@ def _read_values(directory: Path, label: str) -> dict[str, Value]:
     return values
 
 
-def _check_first(cursor: Cursor, reference: NodeReference, first: bytes) -> None:
-    if first < reference.first:
-        cursor.refuse(f"its first key comes before `{reference.first.decode(errors='replace')}`, where it has to begin")
-
-
-def _read_manifest(directory: Path, label: str) -> bytes:
-    name = f"{label}/{NAME}"
-    try:
-        descriptor, status = open_regular(directory / NAME, name)
-    except CheckpointNotFoundError as error:
-        raise DatabaseError(
-            f"`{name}` is missing, so that no array of the checkpoint can be found",
-            "Copy the checkpoint again, all of its files; or take another step of the run.",
-        ) from error
-    try:
-        if status.st_size > _LARGEST_MANIFEST:
-            refuse(f"`{name}`", f"it has {status.st_size:,} bytes, expected {_LARGEST_MANIFEST:,} or fewer")
-        return _read_bytes(descriptor, 0, status.st_size, name)
-    finally:
-        os.close(descriptor)
-
-
 def _open_node(directory: Path, label: str, reference: NodeReference, allowance: Allowance) -> Cursor:
-    name = f"{label}/{reference.file.name}"
-    called = f"the node at byte {reference.offset:,} of `{name}`"
-    allowance.spend_node(called)
-    try:
-        descriptor, status = open_regular(directory / reference.file.name, name)
-    except CheckpointNotFoundError as error:
-        raise DatabaseError(
-            f"`{name}` is missing, which holds a node of the database",
-            "Copy the checkpoint again, all of its files; or take another step of the run.",
-        ) from error
-    try:
-        end = reference.offset + reference.nbytes
-        if end > status.st_size:
-            refuse(called, f"it ends at byte {end:,}, the file has {status.st_size:,} bytes")
-        allowance.spend(reference.nbytes, called)
-        frame = _read_bytes(descriptor, reference.offset, reference.nbytes, name)
-    finally:
-        os.close(descriptor)
+    file, offset, nbytes, height = reference[:4]
+    name = f"{label}/{file.name}"
+    called = f"the node at byte {offset:,} of `{name}`"
+    allowance.spend_node(nbytes, called)
+    frame = read_node_file(directory, file.name, offset, nbytes, name)
     cursor = open_frame(frame, NODE, called, allowance)
-    height = cursor.read_byte()
-    if height != reference.height:
-        cursor.refuse(f"it is of height {height}, expected {reference.height}")
+    found = cursor.read_byte()
+    if found != height:
+        cursor.refuse(f"it is of height {found}, expected {height}")
     return cursor
 
 
-def _read_bytes(descriptor: int, offset: int, nbytes: int, name: str) -> bytes:
-    raw = bytearray()
-    try:
-        while len(raw) < nbytes and (piece := os.pread(descriptor, nbytes - len(raw), offset + len(raw))):
-            raw += piece
-    except OSError as error:
-        raise unreadable(name, error) from error
-    return bytes(raw)
+def _check_first(cursor: Cursor, reference: NodeReference, first: bytes) -> None:
+    if first < reference.first:
+        expected = reference.first[:80].decode(errors="replace")
+        cursor.refuse(f"it begins before `{expected}`, the first key that the node above states")

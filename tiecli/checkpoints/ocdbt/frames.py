@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tiecli.checkpoints.ocdbt.cursor import Allowance, Cursor, refuse
+from tiecli.checkpoints.ocdbt.allowance import Allowance
+from tiecli.checkpoints.ocdbt.cursor import Cursor, refuse
 from tiecli.checkpoints.ocdbt.numbers import encode_number
 
 MANIFEST = (0x0CDB3A2A).to_bytes(4, "big")
@@ -35,10 +36,10 @@ def open_frame(frame: bytes, mark: bytes, label: str, allowance: Allowance) -> C
     """
     import google_crc32c
 
-    if not frame.startswith(mark):
-        refuse(label, f"it begins with `{frame[:4].hex()}`, expected `{mark.hex()}`")
     if len(frame) < _SHORTEST:
         refuse(label, f"it has {len(frame)} bytes, expected {_SHORTEST} or more")
+    if not frame.startswith(mark):
+        refuse(label, f"it begins with `{frame[:4].hex()}`, expected `{mark.hex()}`")
     stated = int.from_bytes(frame[4:12], "little")
     if stated != len(frame):
         refuse(label, f"it states a length of {stated:,} bytes, {len(frame):,} are there")

@@ -38,7 +38,7 @@ def read_keys(cursor: Cursor, count: int, prefix: bytes, *, interior: bool) -> t
         cursor.refuse("a key shares more bytes with the one before than that has")
     if any(map(gt, shared, lengths)):
         cursor.refuse("the keys below an entry share more bytes than its key has")
-    cursor.allowance.spend(sum(lengths) + count * len(prefix), cursor.label)
+    cursor.allowance.spend_entries(count, sum(lengths) + count * len(prefix), cursor.label)
     ends = list(accumulate(suffixes, initial=cursor.skip(sum(suffixes))))
     body, key = cursor.body, b""
     keys = [

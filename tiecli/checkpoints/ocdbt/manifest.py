@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tiecli.checkpoints.ocdbt.cursor import Allowance, Cursor
+from tiecli.checkpoints.ocdbt.allowance import Allowance
+from tiecli.checkpoints.ocdbt.cursor import Cursor
 from tiecli.checkpoints.ocdbt.frames import MANIFEST, open_frame, seal_frame
 from tiecli.checkpoints.ocdbt.nodes import NodeReference
 from tiecli.checkpoints.ocdbt.numbers import encode_number, encode_numbers
 from tiecli.checkpoints.ocdbt.tables import encode_table, read_table
 from tiecli.errors import UnsupportedCheckpointError
 
-NAME = "manifest.ocdbt"
+MANIFEST_FILE = "manifest.ocdbt"
 """What the file is called."""
 
 # Offset and length of the root of a version without keys.
@@ -62,9 +63,9 @@ def parse_manifest(raw: bytes, label: str, allowance: Allowance) -> NodeReferenc
     cursor = open_frame(raw, MANIFEST, label, allowance)
     arity = _read_config(cursor)
     table = read_table(cursor, b"")
-    count = cursor.read_count("versions")
-    if not 0 < count <= 1 << arity:
-        cursor.refuse(f"it states {count:,} versions, expected 1 to {1 << arity:,}")
+    count = cursor.read_count("versions", 1 << arity)
+    if not count:
+        cursor.refuse("it has no version")
     generations = cursor.read_numbers(count)
     heights = cursor.take(count)
     files = cursor.read_numbers(count)

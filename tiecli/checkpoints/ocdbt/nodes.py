@@ -11,8 +11,8 @@ from tiecli.checkpoints.ocdbt.cursor import Cursor
 from tiecli.checkpoints.ocdbt.keys import read_keys
 from tiecli.checkpoints.ocdbt.tables import DataFile, read_table
 
-# Source: tensorstore, `kMaxNodeArity`.
 MOST_ENTRIES = 1 << 20
+"""How many entries a node may have. Source: tensorstore, `kMaxNodeArity`."""
 
 
 class Value(NamedTuple):
@@ -105,9 +105,9 @@ def decode_interior(cursor: Cursor, base: bytes, prefix: bytes, height: int) -> 
 
 
 def _read_size(cursor: Cursor) -> int:
-    count = cursor.read_count("entries")
-    if not 0 < count <= MOST_ENTRIES:
-        cursor.refuse(f"it states {count:,} entries, expected 1 to {MOST_ENTRIES:,}")
+    count = cursor.read_count("entries", MOST_ENTRIES)
+    if not count:
+        cursor.refuse("it has no entries")
     return count
 
 

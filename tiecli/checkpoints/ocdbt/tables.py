@@ -14,6 +14,9 @@ from tiecli.checkpoints.ocdbt.numbers import encode_number, encode_numbers
 # Source: the storage format, "Data file table format": the longest path of a data file.
 _LONGEST = 65535
 
+# As many as a node has entries; each of them names one file at most.
+_MOST = 1 << 20
+
 
 class DataFile(NamedTuple):
     """A file that holds values, nodes, or both.
@@ -37,7 +40,7 @@ def read_table(cursor: Cursor, base: bytes) -> tuple[DataFile, ...]:
     Raises:
         DatabaseError: It is damaged, or names a file outside the database's directory.
     """
-    count = cursor.read_count("data files")
+    count = cursor.read_count("data files", _MOST)
     if count == 0:
         return ()
     prefixes = (0, *cursor.read_numbers(count - 1))
@@ -46,7 +49,7 @@ def read_table(cursor: Cursor, base: bytes) -> tuple[DataFile, ...]:
     lengths = list(map(add, prefixes, suffixes))
     if max(lengths) + len(base) > _LONGEST:
         cursor.refuse(f"the name of a data file has {max(lengths) + len(base):,} bytes, expected {_LONGEST:,} or fewer")
-    cursor.allowance.spend(sum(lengths) + count * len(base), cursor.label)
+    cursor.allowance.spend_entries(count, sum(lengths) + count * len(base), cursor.label)
     ends = list(accumulate(suffixes, initial=cursor.skip(sum(suffixes))))
     files, path = [], b""
     for index, (prefix, begin, end) in enumerate(zip(prefixes, ends, ends[1:], strict=False)):
