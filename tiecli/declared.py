@@ -18,21 +18,27 @@ TieSource = Literal["manifest", "metadata", "config"]
 
 @dataclass(frozen=True, slots=True)
 class DeclaredTie:
-    """One tie and who states it, in on-disk names: `inspect` needs no more, and starts sooner.
+    """One tie and who states it: `inspect` needs no parsed transform, and starts sooner without.
 
     Attributes:
         alias: The leaf that follows; it may be stored all the same.
-        canonical: The leaf it follows from; several are written `(a, b)`.
+        canonicals: The leaves it follows from; one, but for `concat` and `stack`.
         transform: How, in canonical text.
         source: tiecli's manifest, the file's own metadata, or the model's config.
         origin: The same for people, with the key or class that says so.
     """
 
-    alias: str
-    canonical: str
+    alias: KeyPath
+    canonicals: tuple[KeyPath, ...]
     transform: str
     source: TieSource
     origin: str
+
+    @property
+    def canonical(self) -> str:
+        """What it follows from as people see it; several are written `(a, b)`."""
+        names = ", ".join(path.spelling for path in self.canonicals)
+        return names if len(self.canonicals) == 1 else f"({names})"
 
 
 def list_ties(reader: CheckpointReader) -> tuple[DeclaredTie, ...]:
@@ -51,20 +57,21 @@ def list_ties(reader: CheckpointReader) -> tuple[DeclaredTie, ...]:
     found: list[DeclaredTie] = []
     if manifest is not None:
         found += [
-            DeclaredTie(tie.alias.spelling, tie.canonical, str(tie.transform), "manifest", "tiecli's manifest")
+            DeclaredTie(tie.alias, tie.canonicals, str(tie.transform), "manifest", "tiecli's manifest")
             for tie in manifest.ties
         ]
-    found += _metadata_ties(metadata, reader.specs())
+    if reader.format == "safetensors":
+        # The convention is that of names in a safetensors file; elsewhere such a pair means nothing.
+        found += _metadata_ties(metadata, reader.specs())
     if config is not None:
         from tiecli.architectures import declared_ties
 
         names = {path.spelling for path in reader.specs()}
 
         found += [
-            DeclaredTie(known.alias, known.canonical, "same", "config", known.origin)
-            for known in declared_ties(config, names)
+            _declare(known.alias, known.canonical, "config", known.origin) for known in declared_ties(config, names)
         ]
-    first: dict[str, DeclaredTie] = {}
+    first: dict[KeyPath, DeclaredTie] = {}
     for tie in found:
         first.setdefault(tie.alias, tie)
     return tuple(first.values())
@@ -86,17 +93,22 @@ def list_open_ties(reader: CheckpointReader) -> TieSet:
     recorded = manifest.ties.by_alias if manifest else {}
     ties = []
     for declared in list_ties(reader):
-        alias = KeyPath.from_name(declared.alias)
+        alias = declared.alias
         if alias not in specs:
-            ties.append(recorded.get(alias) or Tie(alias, (KeyPath.from_name(declared.canonical),), SAME))
+            ties.append(recorded.get(alias) or Tie(alias, declared.canonicals, SAME))
     return TieSet(tuple(ties))
 
 
 def _metadata_ties(metadata: Mapping[str, str], stored: Collection[KeyPath]) -> list[DeclaredTie]:
     # Source: safetensors 0.8.0 `torch.save_model`; huggingface_hub puts the same pairs into the index.
     return [
-        DeclaredTie(alias, kept, "same", "metadata", "the file's metadata")
+        _declare(alias, kept, "metadata", "the file's metadata")
         for alias, kept in metadata.items()
         # `format` names a framework, though a leaf may be called `pt`.
         if alias != "format" and KeyPath.from_name(kept) in stored and KeyPath.from_name(alias) not in stored
     ]
+
+
+def _declare(alias: str, canonical: str, source: TieSource, origin: str) -> DeclaredTie:
+    """Builds a tie from names as Hugging Face's files spell them."""
+    return DeclaredTie(KeyPath.from_name(alias), (KeyPath.from_name(canonical),), "same", source, origin)

@@ -63,15 +63,15 @@ class _Side:
         """Spells the tie that is stated for a leaf, whether or not it is stored as well."""
         if path in self.aliases:
             return str(self.aliases[path])
-        stated = self.stated.get(path.spelling)
+        stated = self.stated.get(path)
         if stated is None:
             return None
         then = "" if stated.transform == str(SAME) else f" | {stated.transform}"
-        return f"{stated.alias} = {stated.canonical}{then}"
+        return f"{stated.alias.spelling} = {stated.canonical}{then}"
 
     def metadata(self) -> Mapping[str, str]:
         """The free-form metadata, without what only repeats the leaves or the ties."""
-        plain = {(tie.alias, tie.canonical) for tie in self.stated.values() if tie.transform == str(SAME)}
+        plain = {(tie.alias.spelling, tie.canonical) for tie in self.stated.values() if tie.transform == str(SAME)}
         return {
             key: text
             for key, text in self.reader.metadata().items()

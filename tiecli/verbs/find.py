@@ -8,7 +8,6 @@ from tiecli.architectures import named_like_ties
 from tiecli.checkpoints import open_reader
 from tiecli.declared import list_ties
 from tiecli.detect import FindReport, find_ties
-from tiecli.keypaths import KeyPath
 from tiecli.verbs.tie import Tracker, track_nothing
 
 
@@ -25,13 +24,11 @@ def find(checkpoint: str | Path, *, track: Tracker = track_nothing) -> FindRepor
     with open_reader(Path(checkpoint)) as reader:
         specs = reader.specs()
         declared = [
-            (KeyPath.from_name(tie.canonical), KeyPath.from_name(tie.alias))
+            (tie.canonicals[0], tie.alias)
             for tie in list_ties(reader)
-            if KeyPath.from_name(tie.alias) in specs
+            if tie.alias in specs and len(tie.canonicals) == 1
         ]
-        named = [
-            (KeyPath.from_name(canonical), KeyPath.from_name(alias))
-            for canonical, alias in named_like_ties(path.spelling for path in specs)
-        ]
+        places = {path.spelling: path for path in specs}
+        named = [(places[canonical], places[alias]) for canonical, alias in named_like_ties(places)]
         with track("searching", sum(spec.nbytes for spec in specs.values())) as progress:
             return find_ties(reader, declared=declared, named=named, progress=progress)

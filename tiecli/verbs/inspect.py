@@ -91,7 +91,7 @@ def inspect(checkpoint: str | Path, *, select: str | None = None, sort: SortKey 
             chosen = list(select_leaves(select, specs))
         leaves = [InspectedLeaf(path, specs[path], reader.file_of(path)) for path in chosen]
         ties = tuple(
-            InspectedTie(tie.alias, tie.canonical, tie.transform, tie.source, KeyPath.from_name(tie.alias) in specs)
+            InspectedTie(tie.alias.spelling, tie.canonical, tie.transform, tie.source, tie.alias in specs)
             for tie in list_ties(reader)
         )
         alike = Counter(specs.values())
