@@ -7,12 +7,14 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from tests.peer.orbax_restores import Restorer
 from tiecli.cli.entry import main
 
 # Before any of them is imported: nothing here may look for a network.
@@ -57,6 +59,18 @@ def hub() -> ModuleType:
 def accelerate(torch: ModuleType) -> ModuleType:
     """The library accelerate, or skip."""
     return _peer("accelerate")
+
+
+@pytest.fixture(scope="session")
+def restorer() -> Iterator[Restorer]:
+    """Stock Orbax, or skip; not imported here, since jax settles the number of devices when it starts."""
+    try:
+        version("orbax-checkpoint")
+    except PackageNotFoundError:
+        pytest.skip("orbax-checkpoint comes with the extra `peer`")
+    restorer = Restorer()
+    yield restorer
+    restorer.close()
 
 
 @pytest.fixture

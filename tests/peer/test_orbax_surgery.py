@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
@@ -15,18 +13,6 @@ from tests.peer.orbax_ties import CASES, Case, can_restore, find_part
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 copied_and_linked = pytest.mark.parametrize("link", [False, True], ids=["copy", "link"])
 both_modes = pytest.mark.parametrize("mode", ["omit", "alias"])
-
-
-@pytest.fixture(scope="module")
-def restorer() -> Iterator[Restorer]:
-    """Stock Orbax, or skip; jax is not imported here, it takes a second and settles the number of devices."""
-    try:
-        version("orbax-checkpoint")
-    except PackageNotFoundError:
-        pytest.skip("orbax-checkpoint comes with the extra `peer`")
-    restorer = Restorer()
-    yield restorer
-    restorer.close()
 
 
 def tie(case: Case, out: Path, mode: str, link: bool = False) -> tuple[Part, frozenset[str]]:
