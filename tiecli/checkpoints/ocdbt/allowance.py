@@ -13,7 +13,7 @@ from tiecli.errors import DatabaseError
 _LIMIT = 1 << 30
 
 # What each node counts for beside its bytes, so that many small ones come to an end as well.
-_NODE = 4096
+_NODE = 16384
 
 # What each key, or name of a data file, counts for beside its bytes.
 _ENTRY = 128

@@ -75,8 +75,10 @@ def parse_manifest(raw: bytes, label: str, allowance: Allowance) -> NodeReferenc
         cursor.refuse("its newest version has number 0")
     if offsets[-1] == lengths[-1] == _MISSING:
         return None
-    if files[-1] >= len(table) or not table[files[-1]].name:
-        cursor.refuse(f"it refers to data file {files[-1]:,} of {len(table):,}")
+    if files[-1] >= len(table):
+        cursor.refuse(f"its root stands in data file {files[-1]:,} of {len(table):,}")
+    if not table[files[-1]].name:
+        cursor.refuse("its root stands in a data file without a name")
     return NodeReference(table[files[-1]], offsets[-1], lengths[-1], heights[-1])
 
 

@@ -67,7 +67,7 @@ def _check_name(path: bytes, cursor: Cursor) -> str:
         cursor.refuse(f"the name of a data file is not UTF-8: {path[:80]!r}")
     # The empty name is that of the root of an empty database, and refused wherever it is followed.
     if name and not is_inside(name):
-        cursor.refuse(f"data file `{name[:80]!r}` lies outside the directory of the database")
+        cursor.refuse(f"data file {name[:80]!r} is no plain path inside the database")
     return name
 
 
