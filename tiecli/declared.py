@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from tiecli.checkpoints.protocol import CheckpointReader
-from tiecli.keypaths import KeyPath
+from tiecli.keypaths import KeyPath, spell_leaves
 
 if TYPE_CHECKING:
     from tiecli.ties import TieSet
@@ -37,8 +37,7 @@ class DeclaredTie:
     @property
     def canonical(self) -> str:
         """What it follows from as people see it; several are written `(a, b)`."""
-        names = ", ".join(path.spelling for path in self.canonicals)
-        return names if len(self.canonicals) == 1 else f"({names})"
+        return spell_leaves(self.canonicals)
 
 
 def list_ties(reader: CheckpointReader) -> tuple[DeclaredTie, ...]:
@@ -77,8 +76,24 @@ def list_ties(reader: CheckpointReader) -> tuple[DeclaredTie, ...]:
     return tuple(first.values())
 
 
+def list_shared(reader: CheckpointReader) -> frozenset[KeyPath]:
+    """Lists the aliases of the manifest that are second names of their canonical leaves' stored bytes.
+
+    Raises:
+        ManifestError: The manifest is damaged.
+    """
+    manifest, specs = reader.manifest(), reader.specs()
+    return frozenset(
+        record.tie.alias
+        for record in (manifest.records if manifest else ())
+        if record.mode == "alias"
+        and specs.keys() >= {record.tie.alias, *record.tie.canonicals}
+        and reader.shares_bytes(record.tie.alias, record.tie.canonicals[0])
+    )
+
+
 def list_open_ties(reader: CheckpointReader) -> TieSet:
-    """Lists the ties whose alias is not stored: those that `untie` can end.
+    """Lists the ties whose alias has no stored bytes of its own: those that `untie` can end.
 
     Raises:
         ManifestError: The manifest is damaged.
@@ -91,10 +106,10 @@ def list_open_ties(reader: CheckpointReader) -> TieSet:
     specs = reader.specs()
     manifest = reader.manifest()
     recorded = manifest.ties.by_alias if manifest else {}
-    ties = []
+    ties, shared = [], list_shared(reader)
     for declared in list_ties(reader):
         alias = declared.alias
-        if alias not in specs:
+        if alias not in specs or alias in shared:
             ties.append(recorded.get(alias) or Tie(alias, declared.canonicals, SAME))
     return TieSet(tuple(ties))
 

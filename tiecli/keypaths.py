@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from tiecli.errors import KeyPathSyntaxError
@@ -85,6 +86,19 @@ class KeyPath(NamedTuple):
         if not keys:
             raise _syntax_error(text, 0, "a key")
         return cls(tuple(keys))
+
+
+def spell_leaves(paths: Sequence[KeyPath]) -> str:
+    """Spells the leaves that another is made of as people see them.
+
+    Example:
+        >>> spell_leaves([KeyPath(("q", "w")), KeyPath(("k", 0))])
+        '(q.w, k[0])'
+        >>> spell_leaves([KeyPath(("q", "w"))])
+        'q.w'
+    """
+    names = ", ".join(path.spelling for path in paths)
+    return names if len(paths) == 1 else f"({names})"
 
 
 def _parse_key(text: str, position: int) -> tuple[Key, int]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tiecli.errors import TieConflictError
-from tiecli.keypaths import KeyPath
+from tiecli.keypaths import KeyPath, spell_leaves
 from tiecli.transforms import Transform, compose
 
 
@@ -34,8 +34,7 @@ class Tie:
     @property
     def canonical(self) -> str:
         """The canonical leaf as people see it; several are written `(a, b, c)`."""
-        names = ", ".join(path.spelling for path in self.canonicals)
-        return names if len(self.canonicals) == 1 else f"({names})"
+        return spell_leaves(self.canonicals)
 
     def __str__(self) -> str:
         right = self.canonical if self.transform.is_same else f"{self.canonical} | {self.transform}"

@@ -64,8 +64,10 @@ def test_json_lists_every_leaf(run: Run, layered: Path) -> None:
     document = run("inspect", layered, "--json").json
 
     assert document["totals"]["leaves"] == len(document["leaves"]) == 26
+    assert document["totals"]["stored_nbytes"] == document["totals"]["nbytes"]
     assert document["leaves"][0] == {
-        "path": "embed.weight", "shape": [10, 4], "dtype": "F32", "nbytes": 160, "shard": "layered.safetensors"
+        "path": "embed.weight", "shape": [10, 4], "dtype": "F32", "nbytes": 160, "shard": "layered.safetensors",
+        "stored_nbytes": 160, "codec": "none", "chunk_shape": None, "chunks": 1, "sharding": "", "kind": "",
     }  # fmt: skip
 
 
