@@ -86,8 +86,15 @@ def _describe_sharding(sharding: Mapping[str, Any], label: str, name: str) -> st
     shape, spec = sharding.get("shape"), sharding.get("partition_spec")
     if not isinstance(shape, list) or not isinstance(spec, list):
         raise damaged(label, f"the sharding of `{name}` has no `shape` and `partition_spec`")
-    axes = ", ".join(repr(tuple(axis) if isinstance(axis, list) else axis) for axis in spec)
-    return f"{'×'.join(map(str, shape))} mesh, PartitionSpec({axes})"
+    axes = [tuple(axis) if isinstance(axis, list) else axis for axis in spec]
+    if not all(type(length) is int for length in shape) or not all(_is_axis(axis) for axis in axes):
+        raise damaged(label, f"the sharding of `{name}` has an odd `shape` or `partition_spec`")
+    return f"{'×'.join(map(str, shape))} mesh, PartitionSpec({', '.join(map(repr, axes))})"
+
+
+def _is_axis(axis: object) -> bool:
+    """Whether an axis is spread over none, one or several axes of the mesh."""
+    return isinstance(axis, str | None) or (isinstance(axis, tuple) and all(isinstance(name, str) for name in axis))
 
 
 def list_arrays(document: Mapping[str, Any], label: str) -> list[dict[str, Any]]:
@@ -102,7 +109,7 @@ def list_arrays(document: Mapping[str, Any], label: str) -> list[dict[str, Any]]
     arrays = [entry.get("array_metadata") if isinstance(entry, dict) else None for entry in entries]
     if not all(isinstance(array, dict) and isinstance(array.get("param_name"), str) for array in arrays):
         raise damaged(label, "an entry names no array")
-    return arrays
+    return [array for array in arrays if isinstance(array, dict)]
 
 
 def parse_kinds(raw: bytes, label: str) -> Mapping[str, str]:

@@ -7,6 +7,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tiecli.checkpoints.orbax.jsonfiles import damaged, decode_object
@@ -19,7 +20,11 @@ EMPTY_TYPES = frozenset({"None", "Dict", "List", "Tuple", "NamedTuple"})
 # Source: orbax-checkpoint 0.12.8, `KeyType`.
 SEQUENCE, MAPPING = 1, 2
 
-_DEPTH_LIMIT = 1000
+# Below the depth at which Python itself gives up.
+_DEPTH_LIMIT = 200
+
+# What Orbax says of a place that holds None.
+NOTHING: Mapping[str, Any] = MappingProxyType({"value_type": "None", "skip_deserialize": True})
 
 
 # A named tuple, since a checkpoint has tens of thousands: it is made in C.
