@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import accumulate, compress, islice, repeat
+from operator import add
 from typing import NamedTuple
 
 from tiecli.checkpoints.ocdbt.cursor import Cursor
@@ -13,6 +14,9 @@ from tiecli.checkpoints.ocdbt.tables import DataFile, read_table
 
 MOST_ENTRIES = 1 << 20
 """How many entries a node may have. Source: tensorstore, `kMaxNodeArity`."""
+
+# No file is longer, on any system.
+_FURTHEST = (1 << 63) - 1
 
 
 class Value(NamedTuple):
@@ -73,7 +77,10 @@ def decode_leaf(cursor: Cursor, base: bytes, prefix: bytes) -> tuple[list[bytes]
     apart = sum(kinds)
     names = _read_names(cursor, apart, table)
     offsets = cursor.read_numbers(apart)
-    far = map(_make_value, zip(names, offsets, compress(lengths, kinds), repeat(b""), strict=False))
+    parts = list(compress(lengths, kinds))
+    if max(map(add, offsets, parts), default=0) > _FURTHEST:
+        cursor.refuse("a value ends behind the last byte that a file can have")
+    far = map(_make_value, zip(names, offsets, parts, repeat(b""), strict=False))
     sizes = list(compress(lengths, kinds.translate(b"\1\0" + bytes(254))))
     ends = list(accumulate(sizes, initial=cursor.skip(sum(sizes))))
     slices = map(cursor.body.__getitem__, map(slice, ends, islice(ends, 1, None)))

@@ -11,6 +11,9 @@ from tiecli.checkpoints.ocdbt.nodes import Value
 from tiecli.checkpoints.ocdbt.numbers import encode_number, encode_numbers
 from tiecli.checkpoints.ocdbt.tables import encode_table
 
+# Values may be counted by many keys, and a sum stays at what 64 bits can hold.
+_MOST = (1 << 64) - 1
+
 
 class WrittenNode(NamedTuple):
     """A node that was encoded.
@@ -42,15 +45,15 @@ def write_leaf(items: Sequence[tuple[bytes, Value]], *, is_root: bool) -> Writte
         encode_table(names),
         encode_number(len(items)),
         encode_keys([key[shared:] for key, _ in items]),
-        encode_numbers([value.nbytes for _, value in items]),
+        encode_numbers([value.nbytes if value.file else len(value.inline) for _, value in items]),
         bytes([1 if value.file else 0 for _, value in items]),
         encode_numbers([places[value.file] for value in far]),
         encode_numbers([value.offset for value in far]),
-        *[value.inline for _, value in items],
+        *[value.inline for _, value in items if not value.file],
     ]
     frame = seal_frame(b"".join(body), NODE)
-    statistics = (len(items), len(frame), sum(value.nbytes for value in far))
-    return WrittenNode(first, shared, 0, frame, statistics)
+    apart = sum(value.nbytes for value in far)
+    return WrittenNode(first, shared, 0, frame, (len(items), len(frame), min(apart, _MOST)))
 
 
 def write_interior(below: Sequence[tuple[WrittenNode, int]], file: str, *, is_root: bool) -> WrittenNode:
@@ -70,4 +73,4 @@ def write_interior(below: Sequence[tuple[WrittenNode, int]], file: str, *, is_ro
     ]
     frame = seal_frame(b"".join(body), NODE)
     keys, nbytes, apart = (sum(column) for column in zip(*(node.statistics for node in nodes), strict=True))
-    return WrittenNode(first, shared, height, frame, (keys, nbytes + len(frame), apart))
+    return WrittenNode(first, shared, height, frame, (keys, nbytes + len(frame), min(apart, _MOST)))

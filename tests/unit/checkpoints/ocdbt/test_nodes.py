@@ -64,6 +64,7 @@ def test_nodes_above_others() -> None:
         (b"\0\0\1\1a\0\2", "a value is of kind 2, expected 0 or 1"),
         (b"\0\0\1\1a\0\1\0\0", "it refers to data file 0 of 0"),
         (b"\0" + encode_table(["d"]) + b"\1\1a\0\1\1\0", "it refers to data file 1 of 1"),
+        (b"\0" + encode_table(["d"]) + b"\1\1a\1\1\0" + b"\xff" * 8 + b"\x7f", "a value ends behind the last byte"),
         (b"\0" + encode_table([""]) + b"\1\1a\0\1\0\0", "it refers to a data file without a name"),
     ],
 )
