@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -26,11 +26,17 @@ from tiecli.compare import (
     transformed_blocks,
 )
 from tiecli.digests import Digest
-from tiecli.errors import AmbiguousTieError, DriftedPairError, TieConflictError, TransformMismatchError
+from tiecli.errors import (
+    AmbiguousTieError,
+    DriftedPairError,
+    TieConflictError,
+    TransformMismatchError,
+    UsageError,
+)
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
 from tiecli.manifest import Manifest, TieRecord
-from tiecli.plan import Plan, PlannedTie, Side
+from tiecli.plan import Mode, Plan, PlannedTie, Side
 from tiecli.ties import Tie
 from tiecli.transforms import Transform, permutations_that_fit
 
@@ -68,12 +74,42 @@ def prove_ties(
     return tuple(_prove(reader, planned, plan, keep, progress) for planned in plan.added)
 
 
+def choose_shared(reader: CheckpointReader, plan: Plan, mode: Mode | None) -> frozenset[KeyPath]:
+    """Chooses which new aliases become second names of their canonical leaves' bytes.
+
+    Args:
+        reader: The checkpoint that `plan` is about.
+        plan: The ties.
+        mode: What was asked for; None shares wherever the format can, since whoever
+            restores the checkpoint then finds what was there before.
+
+    Raises:
+        UsageError: `alias` was asked for and cannot be had.
+    """
+    if mode == "omit":
+        return frozenset()
+    if mode == "alias" and reader.format == "safetensors":
+        raise UsageError(
+            "--mode alias is for Orbax: in a safetensors file no two leaves may have the same bytes",
+            "Leave out --mode; stock loaders know the ties of a safetensors file.",
+        )
+    shared = frozenset(planned.tie.alias for planned in plan.added if reader.can_share(planned.tie))
+    alone = [planned.tie for planned in plan.added if planned.tie.alias not in shared]
+    if mode == "alias" and alone:
+        raise UsageError(
+            f"{alone[0]} cannot share stored bytes: the store's metadata can turn axes and nothing else",
+            "Leave out --mode, or give --mode omit.",
+        )
+    return shared
+
+
 def apply_plan(
     reader: CheckpointReader,
     plan: Plan,
     proven: Sequence[ProvenTie],
     target: Target,
     *,
+    shared: Collection[KeyPath] = (),
     texts: Mapping[str, str] | None = None,
     keep: Side | None = None,
     progress: Progress = ignore_progress,
@@ -85,6 +121,7 @@ def apply_plan(
         plan: What happens to each leaf.
         proven: The new ties, proved.
         target: Where the new checkpoint goes.
+        shared: New aliases that become second names of their canonical leaves' bytes.
         texts: New contents of text files, such as `config.json`.
         keep: As for `prove_ties`.
         progress: Told the bytes written.
@@ -95,7 +132,7 @@ def apply_plan(
     """
     manifest = reader.manifest()
     recorded = manifest.by_alias if manifest else {}
-    records = _merge_records(reader, plan, recorded, proven)
+    records = _merge_records(reader, plan, recorded, proven, shared)
     replaced = {tie.record.tie.canonicals[0]: tie.record for tie in proven if tie.drift is not None and keep == "dst"}
     with open_writer(reader, target) as writer:
         for path in plan.kept:
@@ -104,6 +141,9 @@ def apply_plan(
         for path, record in replaced.items():
             spec = record.canonical_specs[0]
             writer.write(path, spec, _replacement_blocks(reader, record.tie, spec))
+        for planned in plan.added:
+            if planned.tie.alias in shared:
+                writer.alias(planned.tie.alias, planned.tie)
         for planned in plan.restored:
             _restore(reader, planned, recorded.get(planned.tie.alias), writer)
         conventional = {
@@ -225,10 +265,17 @@ def is_as_tied(reader: CheckpointReader, record: TieRecord) -> bool:
 
 
 def _merge_records(
-    reader: CheckpointReader, plan: Plan, old: Mapping[KeyPath, TieRecord], proven: Sequence[ProvenTie]
+    reader: CheckpointReader,
+    plan: Plan,
+    old: Mapping[KeyPath, TieRecord],
+    proven: Sequence[ProvenTie],
+    shared: Collection[KeyPath],
 ) -> tuple[TieRecord, ...]:
     """Gives the records of the new manifest: the old ties that go on, rooted anew, and the new ones."""
-    new = {tie.record.tie.alias: tie.record for tie in proven}
+    new = {
+        tie.record.tie.alias: replace(tie.record, mode="alias" if tie.record.tie.alias in shared else "omit")
+        for tie in proven
+    }
     specs = reader.specs()
     records = []
     for tie in plan.ties:

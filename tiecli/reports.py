@@ -10,7 +10,7 @@ from typing import Literal
 from tiecli.checkpoints.protocol import CheckpointReader
 from tiecli.compare import Comparison
 from tiecli.leaves import LeafSpec
-from tiecli.plan import Plan
+from tiecli.plan import Mode, Plan
 from tiecli.transforms import Transform
 
 
@@ -27,6 +27,7 @@ class ReportedTie:
         drift: How far the pair had drifted apart, where `keep` let it pass.
         same_as_tied: For an untie: whether the canonical leaf is still what it was when
             the tie was made; None when nothing was recorded.
+        mode: Whether the alias left the checkpoint, or is a second name of the same bytes.
     """
 
     alias: str
@@ -36,6 +37,7 @@ class ReportedTie:
     also_fits: tuple[Transform, ...] = ()
     drift: Comparison | None = None
     same_as_tied: bool | None = None
+    mode: Mode = "omit"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def open_reader(path: str | os.PathLike[str], selection: Selection = Selection()) -> CheckpointReader:
-    """Opens a checkpoint: a safetensors file, a Hugging Face directory, or any file of one.
+    """Opens a checkpoint: a safetensors file, a Hugging Face directory, an Orbax checkpoint, or any file of one.
 
-    Only headers are read. Close the reader, or use it as a context manager.
+    Only headers and metadata are read. Close the reader, or use it as a context manager.
 
     Args:
         path: Where it is.
@@ -31,8 +31,17 @@ def open_reader(path: str | os.PathLike[str], selection: Selection = Selection()
     from tiecli.checkpoints.safetensors import SafetensorsReader
     from tiecli.checkpoints.storedfile import reading
 
+    path = Path(path)
     with reading(str(path)):
-        location = locate(Path(path))
+        if not path.name.endswith((".safetensors", ".json")):
+            from tiecli.checkpoints.orbax.location import is_orbax
+
+            if is_orbax(path):
+                from tiecli.checkpoints.orbax.location import locate as locate_item
+                from tiecli.checkpoints.orbax.reader import OrbaxReader
+
+                return OrbaxReader(locate_item(path, selection))
+        location = locate(path)
         if selection != Selection():
             raise UsageError(
                 f"`{path}` is a safetensors checkpoint, which has no steps and no items",
@@ -52,11 +61,16 @@ def open_writer(reader: CheckpointReader, target: Target) -> CheckpointWriter:
         InPlaceError: The source cannot be replaced where it is.
         WriteFailedError: The system refuses to look at the target.
     """
+    if reader.format == "orbax":
+        from tiecli.checkpoints.orbax.reader import OrbaxReader
+        from tiecli.checkpoints.orbax.writer import OrbaxWriter
+
+        assert isinstance(reader, OrbaxReader)
+        return OrbaxWriter(reader, target)
     from tiecli.checkpoints.safetensors import SafetensorsReader
     from tiecli.checkpoints.writer import SafetensorsWriter
 
-    if not isinstance(reader, SafetensorsReader):
-        raise TypeError(f"no writer for {type(reader).__name__}")
+    assert isinstance(reader, SafetensorsReader)
     return SafetensorsWriter(reader, target)
 
 

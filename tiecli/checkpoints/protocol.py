@@ -232,6 +232,9 @@ class CheckpointReader(Protocol):
     def read_block(self, path: KeyPath, box: Box) -> NDArray[np.generic]:
         """Reads one block of a leaf, as a fresh C-ordered array of its own dtype."""
 
+    def can_share(self, tie: Tie) -> bool:
+        """Whether the format can store an alias as a second name of its canonical leaf's bytes."""
+
     def check_unchanged(self) -> None:
         """Checks that no file changed since it was opened.
 
@@ -269,12 +272,8 @@ class CheckpointWriter(Protocol):
     def repeat(self, path: KeyPath, of: KeyPath) -> None:
         """Stores a leaf of the source again, under another name."""
 
-    def alias(self, path: KeyPath, tie: Tie) -> bool:
-        """Stores a leaf as a second name of its canonical leaf's bytes, if the format can say so.
-
-        Returns:
-            Whether it can; if not, nothing happened.
-        """
+    def alias(self, path: KeyPath, tie: Tie) -> None:
+        """Stores a leaf as a second name of its canonical leaf's bytes, which `can_share` says is possible."""
 
     def commit(self, metadata: Metadata, progress: Progress = ignore_progress) -> CommitReport:
         """Writes, syncs and publishes, or leaves nothing behind."""

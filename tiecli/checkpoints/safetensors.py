@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tiecli.manifest import Manifest
+    from tiecli.ties import Tie
 
 
 class Extent(NamedTuple):
@@ -270,6 +271,10 @@ class SafetensorsReader:
 
         file, name = self.place(path)
         return read_box(file, file.header.specs[name], self.extent(path).offset, box, name)
+
+    def can_share(self, tie: Tie) -> bool:  # noqa: ARG002
+        """Returns False: two names on one range of bytes are no valid safetensors."""
+        return False
 
     def check_unchanged(self) -> None:
         """Checks that no file changed since it was opened.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -35,6 +35,10 @@ class Entry:
     kind: Kind
     mode: int
     is_link: bool
+
+    def placed_below(self, directory: str) -> Entry:
+        """The same, named from a directory further up."""
+        return replace(self, name=f"{directory}/{self.name}")
 
 
 def list_tree(root: Path) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
@@ -82,7 +86,7 @@ def set_mode(path: Path, mode: int) -> None:
 
 def finish_directories(root: Path, stage: Path, entries: tuple[Entry, ...], *, sync: bool) -> None:
     """Gives the directories of a stage the permissions of the source's, innermost first."""
-    directories = [entry for entry in entries if entry.kind == "directory"]
+    directories = [entry for entry in entries if entry.kind == "directory" and (stage / entry.name).is_dir()]
     for entry in reversed(directories):
         set_mode(stage / entry.name, entry.mode)
     for path in [*(stage / entry.name for entry in directories), stage] if sync else ():

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from tiecli.apply import ProvenTie, apply_plan, prove_ties
+from tiecli.apply import ProvenTie, apply_plan, choose_shared, prove_ties
 from tiecli.architectures import ConfigChange, plan_config_change
 from tiecli.checkpoints import carries_texts, check_target, open_reader
-from tiecli.checkpoints.protocol import CheckpointReader, Progress, Target, ignore_progress
-from tiecli.declared import CONFIG
+from tiecli.checkpoints.protocol import CheckpointReader, Progress, Selection, Target, ignore_progress
+from tiecli.declared import CONFIG, list_shared
 from tiecli.errors import InPlaceError
-from tiecli.plan import Plan, Side, TieRequest, plan_tie
+from tiecli.keypaths import KeyPath
+from tiecli.plan import Mode, Plan, Side, TieRequest, plan_tie
 from tiecli.reports import ApplyReport, ReportedTie, report_plan
 from tiecli.ties import TieSet
 
@@ -32,15 +33,22 @@ def tie(
     target: Target | None = None,
     *,
     keep: Side | None = None,
+    mode: Mode | None = None,
+    step: int | None = None,
+    item: str | None = None,
     track: Tracker = track_nothing,
 ) -> ApplyReport:
     """Ties leaves of a checkpoint: proves each tie bit for bit, then writes without the aliases.
 
     Args:
-        checkpoint: A safetensors file, a Hugging Face directory, or any file of one.
+        checkpoint: A safetensors file, a Hugging Face directory, an Orbax checkpoint, or any file of one.
         requests: What to tie to what; patterns may stand for many leaves.
         target: Where the result goes; None proves and reports only.
         keep: Which side's values survive where a pair has drifted apart; None refuses.
+        mode: What becomes of the aliases; None keeps them as second names of the same stored
+            bytes where the format can, and drops them elsewhere.
+        step: Of a root of steps, which one; None for the latest.
+        item: Of a step, which item; None for the only one.
         track: Shows progress.
 
     Raises:
@@ -49,22 +57,23 @@ def tie(
         CheckpointError: The source cannot be trusted or read.
         TargetError: The target cannot be written; nothing was published.
     """
-    with open_reader(Path(checkpoint)) as reader:
-        specs = reader.specs()
+    with open_reader(Path(checkpoint), Selection(step, item)) as reader:
         manifest = reader.manifest()
-        plan = plan_tie(specs, manifest.ties if manifest else TieSet(()), requests)
+        known = manifest.ties if manifest else TieSet(())
+        plan = plan_tie(reader.specs(), known, requests, list_shared(reader))
+        shared = choose_shared(reader, plan, mode)
         if target is not None:
             check_target(reader, target)
         to_prove = sum(planned.alias_spec.nbytes for planned in plan.added)
         with track("comparing", to_prove) as progress:
             proven = prove_ties(reader, plan, keep=keep, progress=progress)
         change = _change_config(reader, plan, target)
-        report = _report(reader, plan, proven, change)
+        report = _report(reader, plan, proven, change, shared)
         if target is None:
             return report
         texts = {CONFIG: change.text} if change.text is not None else {}
         with track("writing", plan.bytes_after) as progress:
-            commit = apply_plan(reader, plan, proven, target, texts=texts, keep=keep, progress=progress)
+            commit = apply_plan(reader, plan, proven, target, shared=shared, texts=texts, keep=keep, progress=progress)
         return replace(report, output=commit.target, notices=(*report.notices, *commit.notices))
 
 
@@ -89,7 +98,9 @@ def _change_config(reader: CheckpointReader, plan: Plan, target: Target | None) 
     return ConfigChange(None, f"{CONFIG} is {reason}, or transformers fills {names} with random numbers")
 
 
-def _report(reader: CheckpointReader, plan: Plan, proven: Sequence[ProvenTie], change: ConfigChange) -> ApplyReport:
+def _report(
+    reader: CheckpointReader, plan: Plan, proven: Sequence[ProvenTie], change: ConfigChange, shared: Collection[KeyPath]
+) -> ApplyReport:
     ties = tuple(
         ReportedTie(
             tie.record.tie.alias.spelling,
@@ -98,12 +109,30 @@ def _report(reader: CheckpointReader, plan: Plan, proven: Sequence[ProvenTie], c
             tie.record.alias_spec,
             tie.also_fits,
             tie.drift,
+            mode="alias" if tie.record.tie.alias in shared else "omit",
         )
         for tie in proven
     )
-    strange = [tie.alias for tie in ties if not tie.transform.is_same]
-    notices = []
-    if strange:
-        names = ", ".join(f"`{name}`" for name in strange)
-        notices.append(f"stock loaders will report {names} missing until `tiecli untie`: they know no transforms")
+    notices = _word_modes(ties) if reader.format == "orbax" else _word_strangers(ties)
     return report_plan("tie", reader, plan, ties, change.reason, notices)
+
+
+def _word_modes(ties: Sequence[ReportedTie]) -> list[str]:
+    """Says what a restore with stock Orbax will find."""
+    notices = []
+    if any(tie.mode == "alias" for tie in ties):
+        notices.append("mode alias: both names stay, on the same stored bytes, so restore with the target you have")
+    omitted = [tie.alias for tie in ties if tie.mode == "omit"]
+    if omitted:
+        names = ", ".join(f"`{name}`" for name in omitted)
+        notices.append(f"mode omit: restore with a target without {names}; one that still has it is refused by Orbax")
+    return notices
+
+
+def _word_strangers(ties: Sequence[ReportedTie]) -> list[str]:
+    """Says which leaves stock safetensors loaders will miss."""
+    strange = [tie.alias for tie in ties if not tie.transform.is_same]
+    if not strange:
+        return []
+    names = ", ".join(f"`{name}`" for name in strange)
+    return [f"stock loaders will report {names} missing until `tiecli untie`: they know no transforms"]

@@ -8,8 +8,8 @@ from pathlib import Path
 from tiecli.apply import apply_plan, is_as_tied
 from tiecli.architectures import plan_config_change
 from tiecli.checkpoints import open_reader
-from tiecli.checkpoints.protocol import CheckpointReader, Target
-from tiecli.declared import CONFIG, list_open_ties
+from tiecli.checkpoints.protocol import CheckpointReader, Selection, Target
+from tiecli.declared import CONFIG, list_open_ties, list_shared
 from tiecli.plan import Plan, plan_untie
 from tiecli.reports import ApplyReport, ReportedTie, report_plan
 from tiecli.ties import TieSet
@@ -17,15 +17,23 @@ from tiecli.verbs.tie import Tracker, track_nothing
 
 
 def untie(
-    checkpoint: str | Path, target: Target | None = None, *, select: str | None = None, track: Tracker = track_nothing
+    checkpoint: str | Path,
+    target: Target | None = None,
+    *,
+    select: str | None = None,
+    step: int | None = None,
+    item: str | None = None,
+    track: Tracker = track_nothing,
 ) -> ApplyReport:
     """Stores aliases again: those of a manifest, and those that metadata or a config declares.
 
     Args:
-        checkpoint: A safetensors file, a Hugging Face directory, or any file of one.
+        checkpoint: A safetensors file, a Hugging Face directory, an Orbax checkpoint, or any file of one.
         target: Where the result goes; None reports only.
         select: Key pattern of the aliases; None for all that tiecli tied, so that the
             original comes back, or, where it tied none, for all that are declared.
+        step: Of a root of steps, which one; None for the latest.
+        item: Of a step, which item; None for the only one.
         track: Shows progress.
 
     Raises:
@@ -34,8 +42,8 @@ def untie(
         CheckpointError: The source cannot be trusted or read.
         TargetError: The target cannot be written; nothing was published.
     """
-    with open_reader(Path(checkpoint)) as reader:
-        plan = plan_untie(reader.specs(), _list_candidates(reader, select), select)
+    with open_reader(Path(checkpoint), Selection(step, item)) as reader:
+        plan = plan_untie(reader.specs(), _list_candidates(reader, select), select, list_shared(reader))
         report = _report(reader, plan)
         if target is None:
             return report

@@ -1,0 +1,175 @@
+"""Item: the tree, the store and the arrays of one Orbax item, opened and checked to be whole."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from tiecli.checkpoints.ocdbt.database import Value, read_database
+from tiecli.checkpoints.orbax.arrays import METADATA_KEYS, ArrayMetadata, parse_array
+from tiecli.checkpoints.orbax.datafiles import DataFiles, allow_many_files, list_files
+from tiecli.checkpoints.orbax.directories import DATABASE, TREE
+from tiecli.checkpoints.orbax.location import Location
+from tiecli.checkpoints.orbax.treemetadata import TreeMetadata, TreeNode, parse_tree
+from tiecli.checkpoints.storedfile import changed, read_text_file, reading
+from tiecli.errors import (
+    CheckpointNotFoundError,
+    LeafNotFoundError,
+    MissingChunkError,
+    OrbaxMetadataError,
+    UnsupportedCheckpointError,
+)
+from tiecli.keypaths import KeyPath
+
+
+class StoredArray(NamedTuple):
+    """One array leaf: its node in the tree, and what its stored bytes mean."""
+
+    node: TreeNode
+    metadata: ArrayMetadata
+
+
+class StoredItem:
+    """One item of an Orbax checkpoint; owns its open files until closed.
+
+    Attributes:
+        location: Where it is.
+        raw_tree: Its `_METADATA`, as it lies there.
+        tree: The same, parsed.
+        values: What its store holds, by key.
+        data: Its data files.
+        arrays: The leaves that are arrays, in stored order.
+    """
+
+    def __init__(self, location: Location) -> None:
+        """Reads the metadata and checks that all stored bytes are there.
+
+        Raises:
+            CheckpointError: One of its kinds.
+        """
+        self.location = location
+        raw = read_text_file(location.item / TREE, TREE)
+        if raw is None:
+            raise OrbaxMetadataError(
+                f"`{location.item}` has no `{TREE}`", "Copy the checkpoint again, hidden files too."
+            )
+        self.raw_tree = raw
+        self.tree: TreeMetadata = parse_tree(raw, TREE)
+        self._watched = {name: _stamp(location.item / name) for name in (TREE, DATABASE)}
+        self.data = DataFiles(location.item)
+        try:
+            if self.use_ocdbt:
+                self.values: Mapping[str, Value] = read_database(location.item, str(location.item)).values
+            else:
+                allow_many_files()
+                self.values = list_files(location.item)
+            self.arrays: Mapping[KeyPath, StoredArray] = {
+                node.path: self._open_array(node) for node in self.tree.nodes if node.is_array
+            }
+            self._check_chunks()
+        except BaseException:
+            self.close()
+            raise
+
+    @cached_property
+    def use_ocdbt(self) -> bool:
+        """Whether the arrays lie in a database, rather than each chunk in a file."""
+        stated = self.tree.use_ocdbt
+        return (self.location.item / DATABASE).exists() if stated is None else stated
+
+    def _open_array(self, node: TreeNode) -> StoredArray:
+        key = f"{node.name}/{METADATA_KEYS[3 if self.tree.use_zarr3 else 2]}"
+        value = self.values.get(key)
+        if value is None:
+            raise OrbaxMetadataError(
+                f"`{TREE}` names the leaf `{node.path.spelling}`, but the store holds no `{key}`",
+                "Copy the checkpoint again, all of its files.",
+            )
+        return StoredArray(node, parse_array(self.data.read(value), key))
+
+    def _check_chunks(self) -> None:
+        """Checks that every chunk is there and whole: Orbax itself finds out while it restores."""
+        sizes: dict[str, int] = {}
+        for array in self.arrays.values():
+            prefix, expected = array.node.name + "/", array.metadata.stored_nbytes
+            for suffix in array.metadata.chunk_keys():
+                value = self.values.get(prefix + suffix)
+                if value is None:
+                    raise self._missing(prefix + suffix, array)
+                if value.file and value.offset + value.nbytes > sizes.get(value.file, -1):
+                    self.data.check_holds(value, prefix + suffix, sizes)
+                if expected not in (None, value.nbytes):
+                    raise MissingChunkError(
+                        f"`{prefix}{suffix}` has {value.nbytes:,} bytes, expected {expected:,}",
+                        "Copy the checkpoint again from where it is whole.",
+                    )
+
+    def _missing(self, key: str, array: StoredArray) -> MissingChunkError | UnsupportedCheckpointError:
+        if self.tree.document.get("store_array_data_equal_to_fill_value") is False:
+            return UnsupportedCheckpointError(
+                f"the chunk `{key}` is not stored, as in checkpoints that leave chunks of zeros out",
+                "Restore it and save it again with a current Orbax, which stores every chunk.",
+            )
+        return MissingChunkError(
+            f"`{array.node.path.spelling}`: its chunk `{key}` is missing",
+            "Copy the checkpoint again from where it is whole; nothing else can give these values back.",
+        )
+
+    def array(self, path: KeyPath) -> StoredArray:
+        """Returns an array leaf.
+
+        Raises:
+            LeafNotFoundError: There is no such leaf.
+        """
+        try:
+            return self.arrays[path]
+        except KeyError:
+            raise LeafNotFoundError(
+                f"`{path.spelling}` is not stored in `{self.location.root}`",
+                f"See what is: `tiecli inspect {self.location.root}`.",
+            ) from None
+
+    def chunk_keys(self, path: KeyPath) -> tuple[str, ...]:
+        """Returns the keys of the chunks of a leaf in the store, in grid order.
+
+        Raises:
+            LeafNotFoundError: There is no such leaf.
+        """
+        array = self.array(path)
+        return tuple(f"{array.node.name}/{suffix}" for suffix in array.metadata.chunk_keys())
+
+    def chunks(self, path: KeyPath) -> Mapping[str, Value]:
+        """Returns where the chunks of a leaf lie, by their keys within it, in grid order; errors as for `array`."""
+        start = len(self.array(path).node.name) + 1
+        return {key[start:]: self.values[key] for key in self.chunk_keys(path)}
+
+    def raw_metadata(self, path: KeyPath) -> bytes:
+        """Returns what the store says of the chunks of a leaf, as it lies there; errors as for `array`."""
+        array = self.array(path)
+        return self.data.read(self.values[f"{array.node.name}/{METADATA_KEYS[array.metadata.version]}"])
+
+    def check_unchanged(self) -> None:
+        """Checks that no file changed since it was opened.
+
+        Raises:
+            SourceChangedError: One did.
+        """
+        self.data.check_unchanged()
+        for name, stamp in self._watched.items():
+            if _stamp(self.location.item / name) != stamp:
+                raise changed(name, "it was modified or replaced")
+
+    def close(self) -> None:
+        """Closes all files; more than once does no harm."""
+        self.data.close()
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """Tells one state of a file from another; None where there is none."""
+    with contextlib.suppress(CheckpointNotFoundError), reading(str(path)):
+        status = path.stat()
+        return status.st_ino, status.st_size, status.st_mtime_ns
+    return None

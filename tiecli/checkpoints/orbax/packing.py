@@ -1,0 +1,218 @@
+"""Packing: writes an OCDBT database whose values are taken over from another, without decoding them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Self
+
+from tiecli.checkpoints.copying import BLOCK, Output
+from tiecli.checkpoints.ocdbt.database import Value
+from tiecli.checkpoints.ocdbt.writing import encode_database
+from tiecli.checkpoints.orbax.datafiles import DataFiles
+from tiecli.checkpoints.orbax.directories import DATABASE
+from tiecli.checkpoints.orbax.encoding import encode_chunks
+from tiecli.checkpoints.orbax.leafdrafts import Encoded, LeafDraft, Stored, View
+from tiecli.checkpoints.orbax.spool import Spool
+from tiecli.checkpoints.protocol import Progress, Target, WrittenFile, ignore_progress
+from tiecli.checkpoints.staging import sync_directory
+from tiecli.checkpoints.trees import carry_file
+from tiecli.digests import digest_bytes
+
+# Source: orbax-checkpoint 0.12.8, its settings for OCDBT.
+_LARGEST_FILE = 2 << 30
+_LARGEST_INLINE = 1024
+
+# Below this, blocks that could be shared are not worth a gap in the file.
+_WORTH_ALIGNING = 1 << 20
+
+
+def write_database(
+    stage: Path, data: DataFiles, leaves: Sequence[LeafDraft], target: Target, progress: Progress
+) -> list[WrittenFile]:
+    """Writes a database that holds the drafted leaves and nothing else.
+
+    Kept values are packed into new data files, in their old order; or, where the target
+    wants files linked, the old data files are, and only what is new is written.
+
+    Args:
+        stage: The directory of the item, being built.
+        data: The source's data files.
+        leaves: What to store.
+        target: How kept files are to be treated, and whether to sync.
+        progress: Told of every piece.
+
+    Raises:
+        SourceChangedError: A data file became shorter.
+        WriteFailedError: Links were asked for and cannot be had here.
+        OSError: The system refused.
+    """
+    (stage / "d").mkdir(mode=0o755)
+    files = sorted({value.file for leaf in leaves for value in _kept_values(leaf) if value.file})
+    linked: list[WrittenFile] = []
+    if target.kept_files != "copy":
+        linked = [_bring(data.directory / name, stage / name, name, target, progress) for name in files]
+    with Packer(stage, data, target.sync, progress, seed="".join(files)) as packer:
+        values = _place(leaves, packer, pack=not linked)
+    written = [*linked, *packer.written, *_write_tree(stage, values, sync=target.sync)]
+    if target.sync:
+        for directory in {(stage / file.name).parent for file in written}:
+            sync_directory(directory)
+    return written
+
+
+def _kept_values(leaf: LeafDraft) -> Iterable[Value]:
+    return leaf.source.chunks.values() if isinstance(leaf.source, Stored) else ()
+
+
+def _place(leaves: Sequence[LeafDraft], packer: Packer, *, pack: bool) -> dict[str, Value]:
+    """Puts every chunk somewhere, and says where."""
+    values = {leaf.metadata_key: Value("", 0, len(leaf.raw), leaf.raw) for leaf in leaves}
+    kept = {value for leaf in leaves for value in _kept_values(leaf) if not _is_again(leaf)}
+    placed = packer.copy(kept) if pack else {value: value for value in kept}
+    for leaf in leaves:
+        match leaf.source:
+            case Stored(chunks, again):
+                at = packer.copy(chunks.values()) if again else placed
+                values |= {f"{leaf.name}/{suffix}": at[value] for suffix, value in chunks.items()}
+            case Encoded(blocks):
+                values |= packer.encode(leaf, blocks)
+            case View():
+                pass
+    for leaf in leaves:
+        if isinstance(leaf.source, View):
+            of = leaf.source.of
+            values |= {f"{leaf.name}/{new}": values[f"{of}/{old}"] for new, old in leaf.source.chunks.items()}
+    return values
+
+
+def _is_again(leaf: LeafDraft) -> bool:
+    return isinstance(leaf.source, Stored) and leaf.source.again
+
+
+def _bring(source: Path, copy: Path, name: str, target: Target, progress: Progress) -> WrittenFile:
+    copy.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    return carry_file(source, copy, name, target.kept_files, target.sync, progress)
+
+
+def _write_tree(stage: Path, values: dict[str, Value], *, sync: bool) -> Iterator[WrittenFile]:
+    """Writes the nodes and, last, the manifest, without which nothing is found."""
+    encoded = encode_database(values)
+    for name, raw in ((encoded.node_file, encoded.nodes), (DATABASE, encoded.manifest)):
+        descriptor = os.open(stage / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            Output(descriptor, sync, ignore_progress).write(raw)
+            if sync:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        yield WrittenFile(name, len(raw), "written")
+
+
+class Packer:
+    """Data files being written one after another.
+
+    Attributes:
+        written: Those that are finished.
+    """
+
+    def __init__(self, stage: Path, data: DataFiles, sync: bool, progress: Progress, seed: str) -> None:
+        self.written: list[WrittenFile] = []
+        self._stage = stage
+        self._data = data
+        self._sync = sync
+        self._progress = progress
+        # Equal checkpoints are packed into files of equal names.
+        self._names = (f"d/{digest_bytes(f'{number} {seed}'.encode()).partition(':')[2]}" for number in count())
+        self._name = ""
+        self._output: Output | None = None
+
+    def copy(self, values: Iterable[Value]) -> dict[Value, Value]:
+        """Copies values, those that lie side by side in one go, and says where each is now."""
+        placed: dict[Value, Value] = {}
+        run: list[Value] = []
+        for value in sorted(set(values)):
+            if not value.file:
+                placed[value] = value
+                continue
+            if run and not _follows(run[-1], value):
+                self._copy_run(run, placed)
+                run = []
+            run.append(value)
+        if run:
+            self._copy_run(run, placed)
+        return placed
+
+    def _copy_run(self, run: Sequence[Value], placed: dict[Value, Value]) -> None:
+        first, nbytes = run[0].offset, run[-1].offset + run[-1].nbytes - run[0].offset
+        output = self._room_for(nbytes)
+        if nbytes >= _WORTH_ALIGNING:
+            # Where the file system shares blocks, it does between places that lie alike in theirs.
+            output.position += (first - output.position) % BLOCK
+        start = output.position
+        descriptor = self._data.open(run[0].file).descriptor
+        if not output.share(descriptor, first, nbytes):
+            output.copy(descriptor, first, nbytes)
+        for value in run:
+            placed[value] = Value(self._name, start + value.offset - first, value.nbytes)
+
+    def encode(self, leaf: LeafDraft, blocks: Iterable[memoryview]) -> dict[str, Value]:
+        """Encodes a leaf chunk by chunk, and says where each is."""
+        found: dict[str, Value] = {}
+        with Spool() as scratch:
+            for suffix, pieces in encode_chunks(leaf.metadata, blocks, scratch):
+                found[f"{leaf.name}/{suffix}"] = self._write(pieces)
+        return found
+
+    def _write(self, pieces: Iterator[bytes]) -> Value:
+        start = bytearray()
+        for piece in pieces:
+            start += piece
+            if len(start) > _LARGEST_INLINE:
+                break
+        else:
+            return Value("", 0, len(start), bytes(start))
+        output = self._room_for(len(start))
+        first = output.position
+        output.write(bytes(start))
+        for piece in pieces:
+            output.write(piece)
+            self._progress(len(piece))
+        return Value(self._name, first, output.position - first)
+
+    def _room_for(self, nbytes: int) -> Output:
+        """Gives the file to write to: another one where this one would grow too long."""
+        if self._output is not None and self._output.position + nbytes > _LARGEST_FILE:
+            self.close()
+        if self._output is None:
+            self._name = next(self._names)
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            descriptor = os.open(self._stage / self._name, flags, 0o644)
+            self._output = Output(descriptor, self._sync, self._progress)
+        return self._output
+
+    def __enter__(self) -> Self:
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Finishes the last file."""
+        self.close()
+
+    def close(self) -> None:
+        """Finishes the file that is being written, if any."""
+        output, self._output = self._output, None
+        if output is None:
+            return
+        try:
+            if self._sync:
+                os.fsync(output.descriptor)
+        finally:
+            os.close(output.descriptor)
+        self.written.append(WrittenFile(self._name, output.position, "written"))
+
+
+def _follows(value: Value, other: Value) -> bool:
+    return (value.file, value.offset + value.nbytes) == (other.file, other.offset)

@@ -1,0 +1,290 @@
+"""Reader: the arrays of one Orbax item, from its metadata and its stored chunks."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Self
+
+from tiecli.boxes import Box
+from tiecli.checkpoints.ocdbt.database import Value
+from tiecli.checkpoints.orbax.directories import DATABASE, STEP
+from tiecli.checkpoints.orbax.item import StoredItem
+from tiecli.checkpoints.orbax.location import Location
+from tiecli.checkpoints.orbax.sidecars import Sidecars, read_sidecars
+from tiecli.checkpoints.protocol import RAW, LeafStorage, Piece, Place, StoredForm
+from tiecli.checkpoints.storedfile import read_text_file
+from tiecli.errors import OrbaxMetadataError, UnsupportedCheckpointError
+from tiecli.keypaths import KeyPath
+from tiecli.leaves import LeafSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from tiecli.checkpoints.orbax.chunks import ChunkedLeaf
+    from tiecli.checkpoints.orbax.permuting import Permuted
+    from tiecli.checkpoints.orbax.spool import Spool
+    from tiecli.manifest import Manifest
+    from tiecli.ties import Tie
+
+KEY = "tiecli"
+
+
+class OrbaxReader:
+    """Reads one item of an Orbax checkpoint; owns its open files until closed.
+
+    Attributes:
+        location: Where it is.
+        item: Its tree, its store and its arrays.
+    """
+
+    format = "orbax"
+
+    def __init__(self, location: Location) -> None:
+        """Reads the metadata and checks that all stored bytes are there.
+
+        Raises:
+            CheckpointError: One of its kinds.
+        """
+        self.location = location
+        self.item = StoredItem(location)
+        self._chunked: dict[KeyPath, ChunkedLeaf] = {}
+        self._spool: Spool | None = None
+        self._lock = Lock()
+        self._manifest: Manifest | None = None
+
+    @property
+    def root(self) -> Path:
+        """The checkpoint, as the user spelled it."""
+        return self.location.root
+
+    @cached_property
+    def files(self) -> tuple[str, ...]:
+        """Names of the files that hold leaves."""
+        keys = (key for path in self.item.arrays for key in self.item.chunk_keys(path))
+        return tuple(sorted({self._file_name(self.item.values[key]) for key in keys}))
+
+    @property
+    def other_nodes(self) -> tuple[tuple[KeyPath, str], ...]:
+        """Places of the tree that hold no array, each with what it holds."""
+        return tuple((node.path, node.value_type) for node in self.item.tree.nodes if not node.is_array)
+
+    def describe(self) -> str:
+        """Words which part of the checkpoint this is, and how it is laid out."""
+        location = self.location
+        part = [f"step {location.step_number}"] if location.step_number is not None else []
+        part += [f"item {location.item_name}"] if location.item_name else []
+        layout = ["OCDBT" if self.item.use_ocdbt else "a file a chunk", f"zarr{3 if self.item.tree.use_zarr3 else 2}"]
+        return "; ".join(filter(None, (", ".join(part), *location.notices, ", ".join(layout))))
+
+    def specs(self) -> Mapping[KeyPath, LeafSpec]:
+        """Returns every array leaf, in the order of the tree."""
+        return self._specs
+
+    @cached_property
+    def _specs(self) -> Mapping[KeyPath, LeafSpec]:
+        return {path: array.metadata.spec for path, array in self.item.arrays.items()}
+
+    def file_of(self, path: KeyPath) -> str:
+        """Returns the name of the file that holds a leaf; `several` for many.
+
+        Raises:
+            LeafNotFoundError: There is no such leaf.
+        """
+        names = {self._file_name(self.item.values[key]) for key in self.item.chunk_keys(path)}
+        return names.pop() if len(names) == 1 else "several"
+
+    @staticmethod
+    def _file_name(value: Value) -> str:
+        return value.file or DATABASE
+
+    def metadata(self) -> Mapping[str, str]:
+        """Returns what the item and its step carry for people, without tiecli's own, as JSON where it is no text."""
+        found = dict(self.item.tree.custom)
+        for key, value in self._step_metadata().items():
+            found.setdefault(key, value)
+        found.pop(KEY, None)
+        return {key: value if isinstance(value, str) else json.dumps(value) for key, value in found.items()}
+
+    def _step_metadata(self) -> dict[str, object]:
+        directory = self.location.step or self.location.item
+        raw = read_text_file(directory / STEP, STEP)
+        try:
+            document = json.loads(raw) if raw is not None else {}
+        except (ValueError, RecursionError) as error:
+            raise OrbaxMetadataError(f"`{STEP}` is not JSON: {error}", "Copy the checkpoint again.") from error
+        custom = document.get("custom_metadata") if isinstance(document, dict) else None
+        metrics = document.get("metrics") if isinstance(document, dict) else None
+        found = dict(custom) if isinstance(custom, dict) else {}
+        return {**found, "metrics": metrics} if metrics else found
+
+    def manifest(self) -> Manifest | None:
+        """Returns the ties that tiecli wrote down, or None.
+
+        Raises:
+            ManifestError: The manifest is damaged, or newer than this tiecli.
+        """
+        if self._manifest is None and KEY in self.item.tree.custom:
+            # Brings the transforms along, which most checkpoints have no use for.
+            from tiecli.manifest import Manifest
+
+            self._manifest = Manifest.from_json(json.dumps(self.item.tree.custom[KEY], ensure_ascii=False))
+        return self._manifest
+
+    def text(self, name: str) -> str | None:  # noqa: ARG002
+        """Returns None: an Orbax item has no text files that concern its leaves."""
+        return None
+
+    def storage(self, path: KeyPath) -> LeafStorage:
+        """Returns how a leaf is stored, for people.
+
+        Raises:
+            LeafNotFoundError: There is no such leaf.
+            OrbaxMetadataError: A side file is damaged.
+        """
+        array, keys = self.item.array(path), self.item.chunk_keys(path)
+        return LeafStorage(
+            file=self.file_of(path),
+            nbytes=sum(self.item.values[key].nbytes for key in keys),
+            codec=array.metadata.codec,
+            chunk_shape=array.metadata.chunk_shape,
+            chunks=len(keys),
+            sharding=self._sidecars.shardings.get(array.node.name, ""),
+            kind=self._sidecars.kinds.get(array.node.name, array.node.value_type),
+        )
+
+    @cached_property
+    def _sidecars(self) -> Sidecars:
+        return read_sidecars(self.location.item)
+
+    def stored_form(self, path: KeyPath) -> StoredForm:
+        """Returns how and where a leaf is stored.
+
+        Raises:
+            LeafNotFoundError: There is no such leaf.
+        """
+        values = [self.item.values[key] for key in self.item.chunk_keys(path)]
+        places = tuple(place for value in values if (place := self.item.data.place(value)) is not None)
+        return StoredForm(self.item.array(path).metadata.encoding, tuple(value.nbytes for value in values), places)
+
+    def shares_bytes(self, path: KeyPath, other: KeyPath) -> bool:
+        """Whether two names lead to the same stored bytes, be it along other axes."""
+        return bool(self._places(path)) and self._places(path) == self._places(other)
+
+    def _places(self, path: KeyPath) -> frozenset[Place]:
+        places = [self.item.data.place(self.item.values[key]) for key in self.item.chunk_keys(path)]
+        return frozenset(place for place in places if place) if all(places) else frozenset()
+
+    def read_stored(self, path: KeyPath, part: int, offset: int, buffer: memoryview) -> None:
+        """Fills `buffer` with the stored bytes of one chunk of a leaf.
+
+        Raises:
+            LeafNotFoundError: There is no such leaf.
+            SourceChangedError: The file is shorter than it was when opened.
+            UnreadableFileError: The system refused the read.
+        """
+        self.item.data.read_into(self.item.values[self.item.chunk_keys(path)[part]], offset, buffer)
+
+    def read_into(self, path: KeyPath, offset: int, buffer: memoryview) -> None:
+        """Fills `buffer` with the bytes of a leaf in C order, from its byte `offset` on.
+
+        Raises:
+            LeafNotFoundError: There is no such leaf.
+            ChunkError: A stored chunk does not decode.
+            SourceChangedError: The file is shorter than it was when opened.
+            UnreadableFileError: The system refused the read.
+        """
+        if self.item.array(path).metadata.encoding == RAW:
+            self.read_stored(path, 0, offset, buffer.cast("B"))
+        else:
+            self._values(path).read_into(offset, buffer)
+
+    def read_pieces(self, path: KeyPath, pieces: Sequence[Piece]) -> bytes:
+        """Reads many short pieces of a leaf's bytes in C order; errors as for `read_into`."""
+        return self._values(path).read_pieces(pieces)
+
+    def expect_pieces(self, path: KeyPath, pieces: Sequence[Piece]) -> None:
+        """Tells the system which pieces of a plainly stored leaf will be read soon; compressed ones are read whole."""
+        if self.item.array(path).metadata.encoding != RAW:
+            return
+        (key,) = self.item.chunk_keys(path)
+        value = self.item.values[key]
+        for offset, length in pieces if value.file else ():
+            with contextlib.suppress(AttributeError, OSError):
+                descriptor = self.item.data.open(value.file).descriptor
+                os.posix_fadvise(descriptor, value.offset + offset, length, os.POSIX_FADV_WILLNEED)
+
+    def read_block(self, path: KeyPath, box: Box) -> NDArray[np.generic]:
+        """Reads one block of a leaf, as a fresh C-ordered array of its own dtype.
+
+        Raises:
+            LeafNotFoundError: There is no such leaf.
+            TransformMismatchError: Its elements are smaller than a byte.
+            ChunkError: A stored chunk does not decode.
+            SourceChangedError: The file is shorter than it was when opened.
+            UnreadableFileError: The system refused the read.
+        """
+        return self._values(path).read_box(box)
+
+    def _values(self, path: KeyPath) -> ChunkedLeaf:
+        """Gives random access to the values of a leaf."""
+        from tiecli.checkpoints.orbax.chunks import ChunkedLeaf, StoredChunk
+        from tiecli.checkpoints.orbax.spool import Spool
+
+        with self._lock:
+            if self._spool is None:
+                self._spool = Spool()
+            if path not in self._chunked:
+                values = [self.item.values[key] for key in self.item.chunk_keys(path)]
+                chunks = [
+                    StoredChunk(self.item.data.open(value.file).descriptor, value.offset, value.nbytes)
+                    if value.file
+                    else StoredChunk(-1, 0, value.nbytes, value.inline)
+                    for value in values
+                ]
+                self._chunked[path] = ChunkedLeaf(self.item.array(path).metadata, chunks, path.spelling, self._spool)
+            return self._chunked[path]
+
+    def can_share(self, tie: Tie) -> bool:
+        """Whether an alias can be stored as a second name of its canonical leaf's bytes."""
+        return len(tie.canonicals) == 1 and self.view_of(tie) is not None
+
+    def view_of(self, tie: Tie) -> Permuted | None:
+        """Returns the metadata under which the canonical leaf's bytes are the alias, if there is one."""
+        axes = tie.transform.permutation(len(self.specs()[tie.canonicals[0]].shape))
+        if axes is None:
+            return None
+        try:
+            return self.item.array(tie.canonicals[0]).metadata.permute(axes)
+        except UnsupportedCheckpointError:
+            return None
+
+    def check_unchanged(self) -> None:
+        """Checks that no file changed since it was opened.
+
+        Raises:
+            SourceChangedError: One did.
+        """
+        self.item.check_unchanged()
+
+    def close(self) -> None:
+        """Closes all files; more than once does no harm."""
+        self._chunked.clear()
+        if self._spool is not None:
+            self._spool.close()
+            self._spool = None
+        self.item.close()
+
+    def __enter__(self) -> Self:
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Closes."""
+        self.close()
