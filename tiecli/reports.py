@@ -47,6 +47,7 @@ class ApplyReport:
     Attributes:
         verb: Which of the two.
         checkpoint: The source.
+        format: `safetensors` or `orbax`.
         ties: The ties that were made or undone.
         leaves_kept: Leaves whose stored bytes moved unchanged.
         bytes_kept: Their size.
@@ -61,6 +62,7 @@ class ApplyReport:
 
     verb: Literal["tie", "untie"]
     checkpoint: Path
+    format: str
     ties: tuple[ReportedTie, ...]
     leaves_kept: int
     bytes_kept: int
@@ -85,6 +87,7 @@ def report_plan(
     return ApplyReport(
         verb=verb,
         checkpoint=reader.root,
+        format=reader.format,
         ties=tuple(ties),
         leaves_kept=len(plan.kept),
         bytes_kept=sum(specs[path].nbytes for path in plan.kept),

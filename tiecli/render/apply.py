@@ -12,7 +12,11 @@ def apply_to_text(report: ApplyReport) -> list[Line]:
     sign, style = ("-", "removed") if report.verb == "tie" else ("+", "added")
     rows: list[list[str | Span]] = []
     rows += [[(f"  {_equation(tie)}", "tie"), _verdict(report, tie)] for tie in report.ties]
-    rows += [[(f"{sign} {tie.alias}", style), format_bytes(tie.spec.nbytes)] for tie in report.ties]
+    for tie in report.ties:
+        if tie.mode == "alias":
+            rows.append([f"= {tie.alias}", f"{format_bytes(tie.spec.nbytes)}, the same stored bytes"])
+        else:
+            rows.append([(f"{sign} {tie.alias}", style), format_bytes(tie.spec.nbytes)])
     rows.append([f"  {count_of(report.leaves_kept, 'leaf', 'leaves')} kept", format_bytes(report.bytes_kept)])
     return [*align_columns(rows, gap=4), _summary(report)]
 
@@ -80,7 +84,8 @@ def _summary(report: ApplyReport) -> Line:
 def _fidelity(report: ApplyReport) -> str:
     if report.verb == "tie" or report.restored is None:
         return ""
-    return ", header, index and config as they were before the first tie" if report.restored else ""
+    what = "header, index and config as they were" if report.format == "safetensors" else "metadata as it was"
+    return f", {what} before the first tie" if report.restored else ""
 
 
 def _tie_to_json(tie: ReportedTie) -> dict[str, object]:
@@ -92,6 +97,7 @@ def _tie_to_json(tie: ReportedTie) -> dict[str, object]:
         "shape": list(tie.spec.shape),
         "dtype": tie.spec.dtype.name,
         "nbytes": tie.spec.nbytes,
+        "mode": tie.mode,
         "also_fits": [str(other) for other in tie.also_fits],
         "differing": 0 if drift is None else drift.differing,
         "same_as_tied": tie.same_as_tied,

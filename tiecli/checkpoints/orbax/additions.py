@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from tiecli.checkpoints.orbax.directories import TREE
+from tiecli.checkpoints.orbax.documents import describe_leaf, entry_key
 from tiecli.checkpoints.orbax.jsonfiles import decode_object, encode_like
-from tiecli.checkpoints.orbax.treemetadata import MAPPING, SEQUENCE
 from tiecli.errors import UnsupportedCheckpointError
 from tiecli.keypaths import KeyPath
 
@@ -31,12 +30,6 @@ def add_leaves(documents: Mapping[str, bytes], added: Collection[KeyPath]) -> Ma
             f"`{TREE}` describes rich types, so that no leaf can be added to it",
             "Restore the checkpoint, add the leaf in the program, and save it again.",
         )
-    entries = {**document["tree_metadata"], **{str(tuple(map(str, path.keys))): describe_leaf(path) for path in added}}
+    entries = {**document["tree_metadata"], **{entry_key(path): describe_leaf(path) for path in added}}
     derived = {**document, "tree_metadata": entries}
     return {**documents, TREE: encode_like(derived, documents[TREE], document)}
-
-
-def describe_leaf(path: KeyPath) -> dict[str, Any]:
-    """Describes a leaf as `_METADATA` does."""
-    keys = [{"key": str(key), "key_type": SEQUENCE if isinstance(key, int) else MAPPING} for key in path.keys]
-    return {"key_metadata": keys, "value_metadata": {"value_type": "np.ndarray", "skip_deserialize": False}}

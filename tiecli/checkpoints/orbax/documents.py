@@ -82,7 +82,7 @@ def _derive_tree(
     rich = RichTree(document[_RICH], TREE) if document.get(_RICH) is not None else None
     emptied = _find_emptied(tree, omitted)
     for path in omitted:
-        key = _entry_key(path)
+        key = entry_key(path)
         if key not in entries:
             continue
         if path in emptied:
@@ -92,7 +92,7 @@ def _derive_tree(
         if rich is not None:
             rich.omit(path, keep_place=path in emptied)
     for path, change in changed.items():
-        key = _entry_key(path)
+        key = entry_key(path)
         if key not in entries:
             raise damaged(TREE, f"it does not list `{path.spelling}`")
         value = entries[key]["value_metadata"]
@@ -100,7 +100,7 @@ def _derive_tree(
             entries[key] = entries[key] | {"value_metadata": value | {"write_shape": list(change.write_shape)}}
             if rich is not None:
                 rich.set_write_shape(path, change.write_shape)
-    fresh = {key: _entry(path) for path in added if (key := _entry_key(path)) not in entries}
+    fresh = {key: describe_leaf(path) for path in added if (key := entry_key(path)) not in entries}
     if fresh and rich is not None:
         raise UnsupportedCheckpointError(
             f"`{TREE}` keeps rich types of its tree, to which tiecli adds no leaf",
@@ -193,7 +193,7 @@ def compose_tree(
     """
     types = value_types or {}
     document = {
-        "tree_metadata": {_entry_key(path): _entry(path, types.get(path, "np.ndarray")) for path in leaves},
+        "tree_metadata": {entry_key(path): describe_leaf(path, types.get(path, "np.ndarray")) for path in leaves},
         "use_ocdbt": True,
         "use_zarr3": use_zarr3,
         "store_array_data_equal_to_fill_value": True,
@@ -207,10 +207,12 @@ def store_name(path: KeyPath) -> str:
     return ".".join(map(str, path.keys))
 
 
-def _entry_key(path: KeyPath) -> str:
+def entry_key(path: KeyPath) -> str:
+    """Spells a path as `_METADATA` does: as Python prints a tuple of strings."""
     return str(tuple(map(str, path.keys)))
 
 
-def _entry(path: KeyPath, value_type: str = "np.ndarray") -> dict[str, Any]:
+def describe_leaf(path: KeyPath, value_type: str = "np.ndarray") -> dict[str, Any]:
+    """Describes a leaf as `_METADATA` does."""
     keys = [{"key": str(key), "key_type": SEQUENCE if isinstance(key, int) else MAPPING} for key in path.keys]
     return {"key_metadata": keys, "value_metadata": {"value_type": value_type, "skip_deserialize": False}}

@@ -10,7 +10,7 @@ from pathlib import Path
 from tiecli.checkpoints.orbax.additions import add_leaves
 from tiecli.checkpoints.orbax.arrays import METADATA_KEYS, ArrayMetadata, make_array
 from tiecli.checkpoints.orbax.directories import STEP, TREE
-from tiecli.checkpoints.orbax.documents import LeafChange, derive_documents, set_custom
+from tiecli.checkpoints.orbax.documents import LeafChange, derive_documents, set_custom, store_name
 from tiecli.checkpoints.orbax.leafdrafts import Encoded, LeafDraft, Stored, View
 from tiecli.checkpoints.orbax.originals import Base, find_base, remember
 from tiecli.checkpoints.orbax.reader import OrbaxReader
@@ -211,11 +211,6 @@ class ItemDrafting:
         items = dict(held) if isinstance(held, dict) else {}
         items.pop(self.reader.location.item_name, None)
         return items
-
-
-def store_name(path: KeyPath) -> str:
-    """Spells a key path as the store does, which does not tell indices from digits, nor dots within keys."""
-    return ".".join(map(str, path.keys))
 
 
 def _read_blocks(reader: OrbaxReader, path: KeyPath) -> Iterator[memoryview]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tiecli.checkpoints.copying import Output
 from tiecli.checkpoints.orbax.datafiles import DataFiles
-from tiecli.checkpoints.orbax.encoding import encode_chunks
 from tiecli.checkpoints.orbax.leafdrafts import Encoded, LeafDraft, Stored, View
-from tiecli.checkpoints.orbax.spool import Spool
 from tiecli.checkpoints.protocol import KeptFiles, Progress, Target, WrittenFile, ignore_progress
 from tiecli.checkpoints.staging import sync_directory
 from tiecli.checkpoints.trees import carry_file
@@ -40,9 +38,7 @@ def write_files(
                     source = data.directory / value.file
                     written.append(carry_file(source, _room_for(stage, name), name, how, target.sync, progress))
             case Encoded(blocks):
-                with Spool() as scratch:
-                    for suffix, pieces in encode_chunks(leaf.metadata, blocks, scratch):
-                        written.append(_write(stage, f"{leaf.name}/{suffix}", pieces, target.sync, progress))
+                written += _encode(stage, leaf, blocks, target.sync, progress)
             case View():
                 pass
     for leaf in leaves:
@@ -55,6 +51,18 @@ def write_files(
         for directory in {(stage / file.name).parent for file in written}:
             sync_directory(directory)
     return written
+
+
+def _encode(
+    stage: Path, leaf: LeafDraft, blocks: Iterable[memoryview], sync: bool, progress: Progress
+) -> Iterator[WrittenFile]:
+    # Brings numpy along, which moving stored bytes does not need.
+    from tiecli.checkpoints.orbax.encoding import encode_chunks
+    from tiecli.checkpoints.orbax.spool import Spool
+
+    with Spool() as scratch:
+        for suffix, pieces in encode_chunks(leaf.metadata, blocks, scratch):
+            yield _write(stage, f"{leaf.name}/{suffix}", pieces, sync, progress)
 
 
 def _room_for(stage: Path, name: str) -> Path:

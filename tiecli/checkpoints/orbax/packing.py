@@ -13,9 +13,7 @@ from tiecli.checkpoints.ocdbt.database import Value
 from tiecli.checkpoints.ocdbt.writing import encode_database
 from tiecli.checkpoints.orbax.datafiles import DataFiles
 from tiecli.checkpoints.orbax.directories import DATABASE
-from tiecli.checkpoints.orbax.encoding import encode_chunks
 from tiecli.checkpoints.orbax.leafdrafts import Encoded, LeafDraft, Stored, View
-from tiecli.checkpoints.orbax.spool import Spool
 from tiecli.checkpoints.protocol import Progress, Target, WrittenFile, ignore_progress
 from tiecli.checkpoints.staging import sync_directory
 from tiecli.checkpoints.trees import carry_file
@@ -160,6 +158,10 @@ class Packer:
 
     def encode(self, leaf: LeafDraft, blocks: Iterable[memoryview]) -> dict[str, Value]:
         """Encodes a leaf chunk by chunk, and says where each is."""
+        # Brings numpy along, which moving stored bytes does not need.
+        from tiecli.checkpoints.orbax.encoding import encode_chunks
+        from tiecli.checkpoints.orbax.spool import Spool
+
         found: dict[str, Value] = {}
         with Spool() as scratch:
             for suffix, pieces in encode_chunks(leaf.metadata, blocks, scratch):
