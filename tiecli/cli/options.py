@@ -12,7 +12,16 @@ from tiecli.checkpoints.protocol import Target
 from tiecli.errors import PlanFileError, TargetExistsError, UsageError, WriteFailedError
 
 Checkpoint = Annotated[
-    Path, typer.Argument(metavar="CKPT", help="A .safetensors file, a Hugging Face directory, or any file of one.")
+    Path,
+    typer.Argument(
+        metavar="CKPT", help="A .safetensors file, a Hugging Face directory, or an Orbax checkpoint, step or item."
+    ),
+]
+Step = Annotated[
+    int | None, typer.Option("--step", metavar="N", min=0, help="Orbax: which step; without it, the latest.")
+]
+Item = Annotated[
+    str | None, typer.Option("--item", metavar="NAME", help="Orbax: which item of the step, if it has several.")
 ]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="OUT", help="Write the new checkpoint here; must not exist.")
@@ -34,29 +43,51 @@ class KeptFiles(StrEnum):
 
 
 KeptFilesOption = Annotated[
-    KeptFiles,
+    KeptFiles | None,
     typer.Option(
         "--kept-files",
+        show_default="copy",
         help="Shards and other files that stay as they are: copy them (sharing blocks where the "
         "filesystem can), insist on sharing blocks, or hard-link them.",
+    ),
+]
+Link = Annotated[
+    bool,
+    typer.Option(
+        "--link",
+        help="Orbax: hard-link the data files instead of packing what is kept into new ones: quick, "
+        "but shares the files with the source and reclaims no space.",
     ),
 ]
 
 
 def choose_target(
-    checkpoint: Path, output: Path | None, *, in_place: bool, dry_run: bool, kept_files: KeptFiles, no_sync: bool
+    checkpoint: Path,
+    output: Path | None,
+    *,
+    in_place: bool,
+    dry_run: bool,
+    kept_files: KeptFiles | None,
+    link: bool,
+    no_sync: bool,
 ) -> Target | None:
     """Says where a command writes; None when it only shows what it would do.
 
     Raises:
-        UsageError: Both `--output` and `--in-place` were given.
+        UsageError: Two options contradict each other.
     """
     if output is not None and in_place:
         raise UsageError("--output and --in-place exclude each other", "Give one of them.")
+    if link and kept_files not in (None, KeptFiles.HARDLINK):
+        raise UsageError(
+            f"--link and --kept-files {kept_files} exclude each other: --link is short for --kept-files hardlink",
+            "Give one of them.",
+        )
     if dry_run or (output is None and not in_place):
         return None
     path = checkpoint if output is None else output
-    return Target(path, in_place=in_place, kept_files=kept_files.value, sync=not no_sync)
+    how = KeptFiles.HARDLINK if link else kept_files or KeptFiles.COPY
+    return Target(path, in_place=in_place, kept_files=how.value, sync=not no_sync)
 
 
 def read_text(path: Path) -> str:

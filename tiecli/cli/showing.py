@@ -18,6 +18,8 @@ def show_inspection(
     sort: SortKey = "stored",
     depth: int | None = None,
     *,
+    step: int | None = None,
+    item: str | None = None,
     table: bool = False,
     as_json: bool = False,
 ) -> int:
@@ -28,7 +30,7 @@ def show_inspection(
     from tiecli.render.inspect import inspect_to_json, inspect_to_text
     from tiecli.verbs.inspect import inspect
 
-    report = inspect(checkpoint, select=select, sort=sort)
+    report = inspect(checkpoint, select=select, sort=sort, step=step, item=item)
     if as_json:
         show_json(inspect_to_json(report))
     else:

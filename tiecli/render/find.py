@@ -6,6 +6,7 @@ import shlex
 from collections import Counter
 from pathlib import Path
 
+from tiecli.checkpoints.protocol import Selection
 from tiecli.compare import describe_drift
 from tiecli.detect import FindReport, Hit
 from tiecli.plan import TieRequest
@@ -16,8 +17,9 @@ MOST_COMMANDS = 10
 _STYLES = {"drifted": "bad", "ambiguous": "warning"}
 
 
-def find_to_text(report: FindReport, checkpoint: Path) -> list[Line]:
+def find_to_text(report: FindReport, checkpoint: Path, selection: Selection = Selection()) -> list[Line]:
     """Shows the answer in one line, one line a hit, and the commands to type next."""
+    words = _name_checkpoint(checkpoint, selection)
     lines = [line((_answer(report), "title"))]
     if not report.hits:
         return lines
@@ -31,15 +33,16 @@ def find_to_text(report: FindReport, checkpoint: Path) -> list[Line]:
         ]
         for hit in report.hits
     ]
-    return [*lines, line(), *align_columns(rows), line(), *_next_commands(report, checkpoint)]
+    return [*lines, line(), *align_columns(rows), line(), *_next_commands(report, checkpoint, words)]
 
 
-def find_to_json(report: FindReport, checkpoint: Path) -> dict[str, object]:
+def find_to_json(report: FindReport, checkpoint: Path, selection: Selection = Selection()) -> dict[str, object]:
     """Gives the hits as data; see docs/schemas/find.schema.json."""
+    words = _name_checkpoint(checkpoint, selection)
     return {
         "schema": SCHEMA,
         "checkpoint": str(checkpoint),
-        "hits": [_hit_to_json(hit, checkpoint) for hit in report.hits],
+        "hits": [_hit_to_json(hit, checkpoint, words) for hit in report.hits],
         "totals": {
             "leaves": report.leaves,
             "leaves_read_whole": report.leaves_read_whole,
@@ -58,19 +61,25 @@ def list_requests(report: FindReport) -> list[TieRequest]:
     ]
 
 
-def _next_commands(report: FindReport, checkpoint: Path) -> list[Line]:
+def _name_checkpoint(checkpoint: Path, selection: Selection) -> list[str]:
+    """Gives the words that name a checkpoint, and which part of it."""
+    step = [] if selection.step is None else ["--step", str(selection.step)]
+    return [str(checkpoint), *step, *([] if selection.item is None else ["--item", selection.item])]
+
+
+def _next_commands(report: FindReport, checkpoint: Path, words: list[str]) -> list[Line]:
     """Gives the commands to type: all sure ties at once, then one a hit."""
     sure = list_requests(report)
     lines: list[Line] = []
     if len(sure) > 1:
-        find = shlex.join(["tiecli", "find", str(checkpoint), "--plan", "ties.json"])
-        tie = shlex.join(["tiecli", "tie", str(checkpoint), "--plan", "ties.json", "-o", _output(checkpoint)])
+        find = shlex.join(["tiecli", "find", *words, "--plan", "ties.json"])
+        tie = shlex.join(["tiecli", "tie", *words, "--plan", "ties.json", "-o", _output(checkpoint)])
         lines = [
             line((f"{find} && {tie}", "command")),
             line((f"# all {len(sure):,} ties at once; or one of them:", "dim")),
         ]
     for hit in report.hits[:MOST_COMMANDS]:
-        lines.append(line((_command(hit, checkpoint), "command"), (_caution(hit), "dim")))
+        lines.append(line((_command(hit, checkpoint, words), "command"), (_caution(hit), "dim")))
     if len(report.hits) > MOST_COMMANDS:
         lines.append(
             line((f"# and {len(report.hits) - MOST_COMMANDS:,} more; --json gives the command of each", "dim"))
@@ -106,8 +115,8 @@ def _remark(hit: Hit) -> str:
     return f"saves {format_bytes(hit.nbytes)}"
 
 
-def _command(hit: Hit, checkpoint: Path) -> str:
-    words = ["tiecli", "tie", str(checkpoint), "--src", hit.canonical.spelling, "--dst", hit.alias.spelling]
+def _command(hit: Hit, checkpoint: Path, named: list[str]) -> str:
+    words = ["tiecli", "tie", *named, "--src", hit.canonical.spelling, "--dst", hit.alias.spelling]
     if not hit.transform.is_same or hit.kind == "ambiguous":
         words += ["--transform", str(hit.transform)]
     if hit.kind == "drifted":
@@ -121,7 +130,7 @@ def _output(checkpoint: Path) -> str:
     return f"{name}-tied{'.safetensors' if checkpoint.suffix == '.safetensors' else ''}"
 
 
-def _hit_to_json(hit: Hit, checkpoint: Path) -> dict[str, object]:
+def _hit_to_json(hit: Hit, checkpoint: Path, words: list[str]) -> dict[str, object]:
     compared = hit.comparison
     return {
         "src": hit.canonical.spelling,
@@ -140,5 +149,5 @@ def _hit_to_json(hit: Hit, checkpoint: Path) -> dict[str, object]:
             "max_abs": compared.max_abs,
             "max_ulp": compared.max_ulp,
         },
-        "command": _command(hit, checkpoint),
+        "command": _command(hit, checkpoint, words),
     }

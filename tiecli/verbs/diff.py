@@ -13,7 +13,7 @@ def diff(left: str | Path, right: str | Path, *, values: bool = False, track: Tr
     """Compares two checkpoints: leaves, shapes, dtypes, values, metadata, ties.
 
     Args:
-        left: A checkpoint, in any spelling that `inspect` takes.
+        left: A checkpoint, in any spelling that `inspect` takes; a step or item of Orbax by its path.
         right: Another.
         values: Measure how far changed leaves lie apart, not only that they do.
         track: Shows progress.

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from tiecli.architectures import named_like_ties
 from tiecli.checkpoints import open_reader
-from tiecli.declared import list_ties
+from tiecli.checkpoints.protocol import Selection
+from tiecli.declared import list_shared, list_ties
 from tiecli.detect import FindReport, find_ties
 from tiecli.verbs.tie import Tracker, track_nothing
 
 
-def find(checkpoint: str | Path, *, track: Tracker = track_nothing) -> FindReport:
+def find(
+    checkpoint: str | Path, *, step: int | None = None, item: str | None = None, track: Tracker = track_nothing
+) -> FindReport:
     """Finds ties that a checkpoint does not write down.
 
     Args:
-        checkpoint: A safetensors file, a Hugging Face directory, or any file of one.
+        checkpoint: A safetensors file, a Hugging Face directory, or an Orbax checkpoint,
+            step or item.
+        step: A step of an Orbax checkpoint; None for the latest.
+        item: An item of an Orbax step; None for the only one.
         track: Shows progress.
 
     Raises:
         CheckpointError: The checkpoint cannot be trusted or read.
+        PartNotFoundError: There is no such step or item.
     """
-    with open_reader(Path(checkpoint)) as reader:
+    with open_reader(Path(checkpoint), Selection(step, item)) as reader:
         specs = reader.specs()
         declared = [
             (tie.canonicals[0], tie.alias)
@@ -31,4 +39,7 @@ def find(checkpoint: str | Path, *, track: Tracker = track_nothing) -> FindRepor
         places = {path.spelling: path for path in specs}
         named = [(places[canonical], places[alias]) for canonical, alias in named_like_ties(places)]
         with track("searching", sum(spec.nbytes for spec in specs.values())) as progress:
-            return find_ties(reader, declared=declared, named=named, progress=progress)
+            report = find_ties(reader, declared=declared, named=named, progress=progress)
+        # These are written down, and stored once, though both names are in the tree.
+        shared = list_shared(reader)
+        return replace(report, hits=tuple(hit for hit in report.hits if hit.alias not in shared))

@@ -13,7 +13,7 @@ from tiecli.cli.options import Json
 
 
 def run_diff(
-    left: Annotated[Path, typer.Argument(metavar="LEFT", help="A checkpoint.")],
+    left: Annotated[Path, typer.Argument(metavar="LEFT", help="A checkpoint; of Orbax also one item: CKPT/STEP/ITEM.")],
     right: Annotated[Path, typer.Argument(metavar="RIGHT", help="Another.")],
     values: Annotated[
         bool, typer.Option("--values", help="Measure how far changed leaves lie apart, not only that they do.")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tiecli.cli.console import show_json, show_lines, show_notice, show_progress
-from tiecli.cli.options import Checkpoint, Json, write_text
+from tiecli.cli.options import Checkpoint, Item, Json, Step, write_text
 
 
 def run_find(
@@ -17,6 +17,8 @@ def run_find(
         Path | None,
         typer.Option("--plan", metavar="FILE", help="Write the ties that can be made here, for `tie --plan`."),
     ] = None,
+    step: Step = None,
+    item: Item = None,
     as_json: Json = False,
 ) -> int:
     """Find leaves that are, or should be, tied.
@@ -25,10 +27,12 @@ def run_find(
 
     Example: tiecli find model.safetensors --plan ties.json
     """
+    from tiecli.checkpoints.protocol import Selection
     from tiecli.render.find import find_to_json, find_to_text, list_requests
     from tiecli.verbs.find import find
 
-    report = find(checkpoint, track=show_progress)
+    selection = Selection(step, item)
+    report = find(checkpoint, step=step, item=item, track=show_progress)
     if plan is not None:
         import json
 
@@ -37,9 +41,9 @@ def run_find(
         requests = list_requests(report)
         write_text(plan, json.dumps(plan_to_json(requests), ensure_ascii=False, indent=2) + "\n")
     if as_json:
-        show_json(find_to_json(report, checkpoint))
+        show_json(find_to_json(report, checkpoint, selection))
     else:
-        show_lines(find_to_text(report, checkpoint))
+        show_lines(find_to_text(report, checkpoint, selection))
         if plan is not None:
             show_notice((("wrote", "good"), (f" {plan}", "")))
     return 0

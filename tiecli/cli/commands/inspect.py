@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tiecli.cli.options import Checkpoint, Json
+from tiecli.cli.options import Checkpoint, Item, Json, Step
 from tiecli.cli.showing import show_inspection
 
 
@@ -31,12 +31,14 @@ def run_inspect(
     ] = Sort.STORED,
     depth: Annotated[int | None, typer.Option("--depth", min=0, help="How many levels of the tree to open.")] = None,
     table: Annotated[bool, typer.Option("--table", help="One line a leaf, nothing folded.")] = False,
+    step: Step = None,
+    item: Item = None,
     as_json: Json = False,
 ) -> int:
     """Show leaves, sizes and ties of a checkpoint.
 
-    Reads headers only.
+    Reads headers and metadata only.
 
     Example: tiecli inspect model.safetensors --filter 'h.0.**' --table
     """
-    return show_inspection(checkpoint, select, sort.value, depth, table=table, as_json=as_json)
+    return show_inspection(checkpoint, select, sort.value, depth, step=step, item=item, table=table, as_json=as_json)

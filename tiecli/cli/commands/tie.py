@@ -13,11 +13,13 @@ from tiecli.cli.options import (
     Checkpoint,
     DryRun,
     InPlace,
+    Item,
     Json,
-    KeptFiles,
     KeptFilesOption,
+    Link,
     NoSync,
     Output,
+    Step,
     choose_target,
     read_text,
 )
@@ -33,6 +35,28 @@ class Keep(StrEnum):
 
     SRC = "src"
     DST = "dst"
+
+
+class Mode(StrEnum):
+    """What becomes of an alias."""
+
+    OMIT = "omit"
+    ALIAS = "alias"
+
+
+KeepOption = Annotated[
+    Keep | None,
+    typer.Option("--keep", help="Where the two differ, whose values survive; without it they are refused."),
+]
+ModeOption = Annotated[
+    Mode | None,
+    typer.Option(
+        "--mode",
+        help="Orbax: `alias` lets DST stay, as a second name of the bytes of SRC, so that a restore finds both; "
+        "`omit` drops it.",
+        show_default="alias where the transform allows it",
+    ),
+]
 
 
 def run_tie(
@@ -53,15 +77,16 @@ def run_tie(
     auto: Annotated[
         bool, typer.Option("--auto", help="Tie every identical or transposed pair that `find` reports as unambiguous.")
     ] = False,
-    keep: Annotated[
-        Keep | None,
-        typer.Option("--keep", help="Where the two differ, whose values survive; without it they are refused."),
-    ] = None,
+    keep: KeepOption = None,
+    mode: ModeOption = None,
     output: Output = None,
     in_place: InPlace = False,
     dry_run: DryRun = False,
-    kept_files: KeptFilesOption = KeptFiles.COPY,
+    kept_files: KeptFilesOption = None,
+    link: Link = False,
     no_sync: NoSync = False,
+    step: Step = None,
+    item: Item = None,
     as_json: Json = False,
 ) -> int:
     """Tie leaves: drop DST, let it follow from SRC.
@@ -79,11 +104,20 @@ def run_tie(
 
         requests += parse_plan(read_text(plan), plan.name)
     if auto:
-        requests += _find_requests(checkpoint)
+        requests += _find_requests(checkpoint, step, item)
     target = choose_target(
-        checkpoint, output, in_place=in_place, dry_run=dry_run, kept_files=kept_files, no_sync=no_sync
+        checkpoint, output, in_place=in_place, dry_run=dry_run, kept_files=kept_files, link=link, no_sync=no_sync
     )
-    report = tie(checkpoint, requests, target, keep=keep.value if keep else None, track=show_progress)
+    report = tie(
+        checkpoint,
+        requests,
+        target,
+        keep=keep.value if keep else None,
+        mode=mode.value if mode else None,
+        step=step,
+        item=item,
+        track=show_progress,
+    )
     return show_applied(report, as_json=as_json)
 
 
@@ -104,12 +138,12 @@ def _pair_options(src: list[str], dst: list[str], transforms: list[str]) -> list
     return [TieRequest(*request) for request in zip(src, dst, parsed, strict=True)]
 
 
-def _find_requests(checkpoint: Path) -> list[TieRequest]:
+def _find_requests(checkpoint: Path, step: int | None, item: str | None) -> list[TieRequest]:
     """Finds the pairs that `--auto` ties."""
     from tiecli.plan import TieRequest
     from tiecli.verbs.find import find
 
-    report = find(checkpoint, track=show_progress)
+    report = find(checkpoint, step=step, item=item, track=show_progress)
     hits = [hit for hit in report.hits if hit.kind in ("identical", "transposed")]
     if not hits:
         raise UsageError(

@@ -11,11 +11,13 @@ from tiecli.cli.options import (
     Checkpoint,
     DryRun,
     InPlace,
+    Item,
     Json,
-    KeptFiles,
     KeptFilesOption,
+    Link,
     NoSync,
     Output,
+    Step,
     choose_target,
 )
 from tiecli.cli.showing import show_applied
@@ -29,8 +31,11 @@ def run_untie(
     output: Output = None,
     in_place: InPlace = False,
     dry_run: DryRun = False,
-    kept_files: KeptFilesOption = KeptFiles.COPY,
+    kept_files: KeptFilesOption = None,
+    link: Link = False,
     no_sync: NoSync = False,
+    step: Step = None,
+    item: Item = None,
     as_json: Json = False,
 ) -> int:
     """Store aliases again: the inverse of tie.
@@ -43,7 +48,7 @@ def run_untie(
     from tiecli.verbs.untie import untie
 
     target = choose_target(
-        checkpoint, output, in_place=in_place, dry_run=dry_run, kept_files=kept_files, no_sync=no_sync
+        checkpoint, output, in_place=in_place, dry_run=dry_run, kept_files=kept_files, link=link, no_sync=no_sync
     )
-    report = untie(checkpoint, target, select=dst, track=show_progress)
+    report = untie(checkpoint, target, select=dst, step=step, item=item, track=show_progress)
     return show_applied(report, as_json=as_json)
