@@ -125,7 +125,11 @@ def _tree(report: InspectReport, depth: int | None) -> list[Line]:
 def _table(report: InspectReport) -> list[Line]:
     sharded = report.format == "safetensors" and len(report.files) > 1
     stored = [_storage_cells(leaf.storage, leaf.spec.nbytes, sharded=sharded) for leaf in report.leaves]
-    shown = [name for name in stored[0] if any(cells[name] for cells in stored)]
+    texts = {name: {cells[name] for cells in stored} - {""} for name in stored[0]}
+    if len(texts["sharding"]) == 1 and not texts["chunks"]:
+        # All on one device: that says nothing of a leaf.
+        texts["sharding"].clear()
+    shown = [name for name, said in texts.items() if said]
     rows: list[list[str | Span]] = [
         [
             leaf.path.spelling,

@@ -91,6 +91,8 @@ def test_the_table_has_columns_only_for_what_there_is_to_say() -> None:
         "params.embed", "BF16", "32×16", "1.0 KiB", "700 B", "4 of 16×8", "zstd", "2×2 mesh, ('x', 'y')"
     ]  # fmt: skip
     assert [cell.strip() for cell in count if cell.strip()] == ["opt_state[0].count", "I32", "scalar", "4 B"]
+    whole = [leaf._replace(storage=leaf.storage._replace(chunks=1, sharding="cpu:0")) for leaf in ORBAX.leaves]
+    assert "sharding" not in shown(replace(ORBAX, leaves=tuple(whole)), table=True)[4]
     plain = replace(ORBAX, leaves=ORBAX.leaves[2:], ties=())
     assert shown(plain, table=True)[-2].split() == ["leaf", "dtype", "shape", "size"]
 
