@@ -15,7 +15,7 @@ from tests.unit.checkpoints.ocdbt.databases import MANIFEST_MARK, NODE_MARK, inl
 from tiecli.checkpoints.ocdbt.allowance import Allowance
 from tiecli.checkpoints.ocdbt.database import Value, read_database
 from tiecli.checkpoints.ocdbt.frames import open_frame
-from tiecli.checkpoints.ocdbt.tables import is_inside
+from tiecli.checkpoints.ocdbt.tables import is_plain
 from tiecli.checkpoints.ocdbt.writing import EncodedDatabase, encode_database
 from tiecli.errors import DatabaseError, UnsupportedCheckpointError
 
@@ -102,4 +102,4 @@ def test_spoilt_nodes_under_true_checksums(body: bytes) -> None:
         return
     assert list(values) == sorted(values, key=str.encode)
     for value in values.values():
-        assert is_inside(value.file) if value.file else len(value.inline) == value.nbytes
+        assert is_plain(value.file) if value.file else len(value.inline) == value.nbytes

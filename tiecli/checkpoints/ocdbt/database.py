@@ -96,5 +96,4 @@ def _open_node(directory: Path, label: str, reference: NodeReference, allowance:
 
 def _check_first(cursor: Cursor, reference: NodeReference, first: bytes) -> None:
     if first < reference.first:
-        expected = reference.first[:80].decode(errors="replace")
-        cursor.refuse(f"it begins before `{expected}`, the first key that the node above states")
+        cursor.refuse(f"it begins before the first key that the node above states: {reference.first[:80]!r}")

@@ -71,6 +71,7 @@ def parse_manifest(raw: bytes, label: str, allowance: Allowance) -> NodeReferenc
     files = cursor.read_numbers(count)
     offsets = cursor.read_numbers(count)
     lengths = cursor.read_numbers(count)
+    _skip_rest(cursor, count, arity)
     if not generations[-1]:
         cursor.refuse("its newest version has number 0")
     if offsets[-1] == lengths[-1] == _MISSING:
@@ -80,6 +81,18 @@ def parse_manifest(raw: bytes, label: str, allowance: Allowance) -> NodeReferenc
     if not table[files[-1]].name:
         cursor.refuse("its root stands in a data file without a name")
     return NodeReference(table[files[-1]], offsets[-1], lengths[-1], heights[-1])
+
+
+def _skip_rest(cursor: Cursor, count: int, arity: int) -> None:
+    """Passes over what else is said of versions, and where the older ones stand, up to the end."""
+    for _ in range(3):
+        cursor.read_numbers(count)
+    cursor.skip(8 * count)
+    older = cursor.read_count("nodes of older versions", 63 // arity)
+    for _ in range(5):
+        cursor.read_numbers(older)
+    cursor.skip(9 * older)
+    cursor.expect_end()
 
 
 def _read_config(cursor: Cursor) -> int:

@@ -11,8 +11,8 @@ from tiecli.checkpoints.ocdbt.cursor import Cursor
 from tiecli.checkpoints.ocdbt.keys import measure_prefix
 from tiecli.checkpoints.ocdbt.numbers import encode_number, encode_numbers
 
-# Source: the storage format, "Data file table format": the longest path of a data file.
-_LONGEST = 65535
+# The format allows 65,535 bytes, but the system opens no path that is longer than this.
+_LONGEST = 4096
 
 # As many as a node has entries; each of them names one file at most.
 _MOST = 1 << 20
@@ -66,18 +66,18 @@ def _check_name(path: bytes, cursor: Cursor) -> str:
     except UnicodeDecodeError:
         cursor.refuse(f"the name of a data file is not UTF-8: {path[:80]!r}")
     # The empty name is that of the root of an empty database, and refused wherever it is followed.
-    if name and not is_inside(name):
+    if name and not is_plain(name):
         cursor.refuse(f"data file {name[:80]!r} is no plain path inside the database")
     return name
 
 
-def is_inside(name: str) -> bool:
-    """Tells whether a relative name, links aside, stays inside the directory that it is relative to.
+def is_plain(name: str) -> bool:
+    r"""Tells whether a name, links aside, stays inside the directory that it is relative to, and prints on one line.
 
-    >>> is_inside("ocdbt.process_0/d/0f"), is_inside("../0f"), is_inside("/0f"), is_inside("d//0f")
-    (True, False, False, False)
+    >>> is_plain("ocdbt.process_0/d/0f"), is_plain("../0f"), is_plain("/0f"), is_plain("d//0f"), is_plain("d/\n")
+    (True, False, False, False, False)
     """
-    return "\0" not in name and not {"", ".", ".."} & set(name.split("/"))
+    return name.isprintable() and not {"", ".", ".."} & set(name.split("/"))
 
 
 def encode_table(names: Sequence[str]) -> bytes:

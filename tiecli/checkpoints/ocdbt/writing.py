@@ -69,7 +69,7 @@ def _check_keys(items: Sequence[tuple[bytes, Value]]) -> None:
     for key, _ in items:
         if len(key) > LONGEST_KEY:
             raise UnsupportedCheckpointError(
-                f"the key `{key[:40].decode(errors='replace')}…` has {len(key):,} bytes, "
+                f"the key that begins with {key[:40]!r} has {len(key):,} bytes, "
                 f"an OCDBT database takes {LONGEST_KEY:,} or fewer",
                 "Give the leaf a shorter name.",
             )

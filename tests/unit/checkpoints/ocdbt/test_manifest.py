@@ -88,6 +88,9 @@ def versions(count: int = 1, generation: int = 1, file: int = 0) -> bytes:
         (configure() + TABLE + versions(file=1), "its root stands in data file 1 of 1"),
         (configure() + encode_table([""]) + versions(), "its root stands in a data file without a name"),
         (configure() + TABLE + versions()[:5], "ends too early"),
+        (configure() + TABLE + versions()[:-1], "ends too early"),
+        (configure() + TABLE + versions() + b"x", "1 bytes follow its last entry"),
+        (configure() + TABLE + versions()[:-1] + b"\x10", "it states 16 nodes of older versions, expected 15 or fewer"),
     ],
 )
 def test_names_damage(body: bytes, message: str) -> None:
