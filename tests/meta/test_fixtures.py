@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
-NAMES = sorted(path.name for path in FIXTURES.iterdir() if path.is_dir() and path.name != "__pycache__")
+ORBAX = FIXTURES / "orbax"
+NAMES = sorted(path.name for path in FIXTURES.iterdir() if path.is_dir() and path.name not in ("__pycache__", "orbax"))
+LAYOUTS = sorted(path.name for path in ORBAX.iterdir())
 
 
 def run_make(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -51,3 +54,19 @@ def test_every_fixture_is_small_and_described(name: str) -> None:
 
     assert f"| `{name}` |" in (FIXTURES / "README.md").read_text(encoding="utf-8")
     assert size < (300_000 if name == "gpt2-untied" else 62_000)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_orbax_layout_is_small_and_described(name: str) -> None:
+    """Every layout stands in the README, and stays small; made-up places are all that is told of its making."""
+    files = [path for path in (ORBAX / name).rglob("*") if path.is_file()]
+
+    assert f"`{name}`" in (FIXTURES / "README.md").read_text(encoding="utf-8")
+    assert sum(path.stat().st_size for path in files) < 62_000
+    for path in files:
+        if path.name == "commit_success.txt":
+            assert path.read_text(encoding="utf-8").startswith("Checkpoint commit was successful to /checkpoints/")
+        if path.name == "_CHECKPOINT_METADATA":
+            assert set(re.findall(r"timestamp_nsecs\": (\d+)", path.read_text(encoding="utf-8"))) == {
+                "1767225600000000000"
+            }
