@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import random
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tiecli.checkpoints.ocdbt.database import Value, read_database
@@ -272,3 +274,23 @@ def test_both_refuse_the_same_damage(tmp_path: Path, connect: Open) -> None:
                 theirs = fetch(connect(tmp_path))
             assert ours == theirs
         path.write_bytes(raw)
+
+
+@pytest.mark.parametrize("node_bytes", [100_000_000, 500])
+def test_orbax_restores_from_ours(tmp_path: Path, node_bytes: int) -> None:
+    """A checkpoint that Orbax saved restores the same after its database was written anew."""
+    orbax = pytest.importorskip("orbax.checkpoint", reason="orbax-checkpoint comes with the extra `peer`")
+    chance = np.random.default_rng(0)
+    tree = {f"layer_{number}": {"kernel": chance.standard_normal((40, number + 1))} for number in range(30)}
+    with orbax.PyTreeCheckpointer() as checkpointer:
+        checkpointer.save(tmp_path / "ckpt", tree)
+        encoded = encode_database(read_database(tmp_path / "ckpt", "ckpt").values, node_bytes)
+        shutil.rmtree(tmp_path / "ckpt" / "d")
+        for name, raw in {"manifest.ocdbt": encoded.manifest, encoded.node_file: encoded.nodes}.items():
+            (tmp_path / "ckpt" / name).parent.mkdir(exist_ok=True)
+            (tmp_path / "ckpt" / name).write_bytes(raw)
+        restored = checkpointer.restore(tmp_path / "ckpt")
+
+    assert restored.keys() == tree.keys()
+    for name, leaves in tree.items():
+        np.testing.assert_array_equal(restored[name]["kernel"], leaves["kernel"])

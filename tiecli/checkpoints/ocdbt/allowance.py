@@ -9,14 +9,19 @@ from __future__ import annotations
 
 from tiecli.errors import DatabaseError
 
-# Five million keys, which is more than the largest models have shards.
+# Four million keys, which is more than the largest models have shards.
 _LIMIT = 1 << 30
+
+# Orbax lets a node grow to 100 MB.
+_LARGEST = 1 << 28
 
 # What each node counts for beside its bytes, so that many small ones come to an end as well.
 _NODE = 16384
 
 # What each key, or name of a data file, counts for beside its bytes.
 _ENTRY = 128
+
+_HINT = "Take another step of the run; if Orbax itself saved this one, report it to the authors of tiecli."
 
 
 class Allowance:
@@ -40,16 +45,26 @@ class Allowance:
         if self.left < 0:
             raise DatabaseError(
                 f"with {label}, the database expands to more than {self._limit:,} bytes, the most that tiecli reads",
-                "Take another step of the run; if this one was made by Orbax, report it to tiecli.",
+                _HINT,
             )
 
     def spend_entries(self, count: int, nbytes: int, label: str) -> None:
-        """Takes off what keys or names of data files count for.
+        """Takes off what keys or names of data files count for, which are held as bytes and as text.
 
         Raises:
             DatabaseError: There is not as much left.
         """
-        self.spend(count * _ENTRY + nbytes, label)
+        self.spend(count * _ENTRY + 2 * nbytes, label)
+
+    def spend_body(self, nbytes: int, label: str) -> None:
+        """Takes off the bytes of a manifest or a node, packed or unpacked.
+
+        Raises:
+            DatabaseError: There are not as many left, or they are more than one node may have.
+        """
+        if nbytes > _LARGEST:
+            raise DatabaseError(f"{label} has more than {_LARGEST:,} bytes, the most that tiecli reads", _HINT)
+        self.spend(nbytes, label)
 
     def spend_node(self, nbytes: int, label: str) -> None:
         """Takes off what a node counts for, however small it is.
@@ -57,4 +72,10 @@ class Allowance:
         Raises:
             DatabaseError: There is not as much left.
         """
-        self.spend(_NODE + nbytes, label)
+        self.spend(_NODE, label)
+        self.spend_body(nbytes, label)
+
+    @property
+    def largest(self) -> int:
+        """How many bytes the next body may have."""
+        return min(self.left, _LARGEST)

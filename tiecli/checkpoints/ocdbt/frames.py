@@ -56,7 +56,7 @@ def open_frame(frame: bytes, mark: bytes, label: str, allowance: Allowance) -> C
         body = _decompress(body, label, allowance)
     elif compression != 0:
         refuse(label, f"it is compressed by method {compression}, tiecli knows 0 (none) and 1 (zstd)")
-    allowance.spend(len(body), label)
+    allowance.spend_body(len(body), label)
     return Cursor(body, label, allowance)
 
 
@@ -70,8 +70,8 @@ def _decompress(body: bytes, label: str, allowance: Allowance) -> bytes:
             piece = decompressor.decompress(body[start : start + _PIECE])
             pieces.append(piece)
             size += len(piece)
-            if size > allowance.left:
-                allowance.spend(size, label)
+            if size > allowance.largest:
+                allowance.spend_body(size, label)
             if decompressor.eof:
                 _expect_end(len(body) - start - _PIECE, decompressor.unused_data, label)
                 break

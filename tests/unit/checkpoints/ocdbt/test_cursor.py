@@ -69,6 +69,8 @@ def test_allowance_is_spent_once() -> None:
     allowance = Allowance(20_000)
     allowance.spend_node(100, "`n`")
     allowance.spend_entries(2, 100, "`n`")
-    assert allowance.left == 20_000 - 16384 - 100 - 256 - 100
+    assert allowance.left == 20_000 - 16384 - 100 - 256 - 200
     with pytest.raises(DatabaseError, match="with `n`, the database expands to more than 20,000 bytes"):
-        allowance.spend(3161, "`n`")
+        allowance.spend(3061, "`n`")
+    with pytest.raises(DatabaseError, match="`n` has more than 268,435,456 bytes"):
+        Allowance().spend_node((1 << 28) + 1, "`n`")
