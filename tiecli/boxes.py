@@ -59,6 +59,32 @@ def split_tiles(spec: LeafSpec, nbytes: int = BLOCK_NBYTES) -> Iterator[Box]:
     yield from _grid(spec.shape, tuple(sides))
 
 
+def split_run(shape: tuple[int, ...], first: int, count: int) -> Iterator[Box]:
+    """Splits a run of elements in C order into the fewest boxes, each contiguous, in order.
+
+    Example:
+        >>> list(split_run((3, 4), 2, 8))
+        [((0, 1), (2, 4)), ((1, 2), (0, 4)), ((2, 3), (0, 2))]
+    """
+    while count:
+        axis, width = 0, prod(shape[1:])
+        while width > 1 and (first % width or width > count):
+            axis += 1
+            width //= shape[axis]
+        index = unravel(first, shape)
+        if not shape:
+            yield ()
+            return
+        steps = min(count // width, shape[axis] - index[axis])
+        yield (
+            *((at, at + 1) for at in index[:axis]),
+            (index[axis], index[axis] + steps),
+            *((0, length) for length in shape[axis + 1 :]),
+        )
+        first += steps * width
+        count -= steps * width
+
+
 def _grid(shape: tuple[int, ...], sides: tuple[int, ...]) -> Iterator[Box]:
     axes = [
         [(start, min(start + side, length)) for start in range(0, length, side)]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from itertools import product
 from math import prod
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tiecli.boxes import Box
-from tiecli.checkpoints.storedfile import StoredFile
 from tiecli.errors import TransformMismatchError
 from tiecli.leaves import DType, LeafSpec
 
@@ -18,6 +18,13 @@ from tiecli.leaves import DType, LeafSpec
 _WORTHWHILE = 4
 _CALL_NBYTES = 16 << 10
 _BUFFER = 4 << 20
+
+
+class Readable(Protocol):
+    """Bytes that can be read at any place: of a file, or decoded."""
+
+    def read_into(self, buffer: memoryview, offset: int) -> None:
+        """Fills a buffer from byte `offset` on."""
 
 
 def numpy_dtype(dtype: DType, name: str) -> np.dtype[np.generic]:
@@ -44,11 +51,11 @@ def numpy_dtype(dtype: DType, name: str) -> np.dtype[np.generic]:
         return np.dtype(scalar)
 
 
-def read_box(file: StoredFile, spec: LeafSpec, start: int, box: Box, name: str) -> NDArray[np.generic]:
+def read_box(file: Readable, spec: LeafSpec, start: int, box: Box, name: str) -> NDArray[np.generic]:
     """Reads the elements inside a box of a leaf that is stored in C order.
 
     Args:
-        file: Where it is stored.
+        file: What it is stored in.
         spec: Its shape and dtype.
         start: Where its bytes begin in the file.
         box: Half-open `(start, stop)` for every axis.
@@ -99,7 +106,7 @@ def _axis_to_read_along(shape: tuple[int, ...], box: Box, itemsize: int) -> tupl
     return 0, wanted == spanned
 
 
-def _read_gappy(file: StoredFile, trailing: tuple[int, ...], row: NDArray[np.generic], box: Box, offset: int) -> None:
+def _read_gappy(file: Readable, trailing: tuple[int, ...], row: NDArray[np.generic], box: Box, offset: int) -> None:
     """Reads whole spans along one axis, and keeps of each what the box wants."""
     rows = box[0][1] - box[0][0]
     width = prod(trailing)

@@ -11,10 +11,8 @@ from tiecli.checkpoints.orbax.jsonfiles import damaged
 from tiecli.leaves import DTYPES, DType
 
 _KINDS = {"bool": "b", "int": "i", "uint": "u", "float": "f", "complex": "c"}
-_MEMBERS3 = frozenset(
-    "zarr_format node_type shape data_type chunk_grid chunk_key_encoding codecs fill_value attributes "
-    "dimension_names storage_transformers".split()
-)
+_MEMBERS3 = frozenset({"zarr_format", "node_type", "shape", "data_type", "chunk_grid", "chunk_key_encoding", "codecs"})
+_MEMBERS3 |= {"fill_value", "attributes", "dimension_names", "storage_transformers"}
 
 
 def _spell_numpy(dtype: DType) -> str:

@@ -1,0 +1,80 @@
+"""Scratch: bytes put aside in a temporary file that has no name."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from threading import Lock
+
+from tiecli.checkpoints.storedfile import changed, reading
+from tiecli.errors import WriteFailedError
+
+# Where /tmp is kept in memory, /var/tmp is on a disk.
+_IN_MEMORY, _ON_DISK = "/tmp", "/var/tmp"  # noqa: S108  # tempfile makes the file, without a name
+_LABEL = "a temporary file"
+
+
+class ScratchFile:
+    """A temporary file without a name: it is gone when the last who holds this lets go.
+
+    Attributes:
+        nbytes: How many bytes it has.
+    """
+
+    def __init__(self) -> None:
+        """Makes an empty one.
+
+        Raises:
+            WriteFailedError: The system refuses.
+        """
+        place = tempfile.gettempdir()
+        if place == _IN_MEMORY and os.access(_ON_DISK, os.W_OK):
+            place = _ON_DISK
+        try:
+            self._file = tempfile.TemporaryFile(buffering=0, dir=place)  # noqa: SIM115  # closed by `__del__`
+        except OSError as error:
+            raise _refused(error) from error
+        self.nbytes = 0
+        self._lock = Lock()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            self._file.close()
+
+    def append(self, raw: memoryview | bytes | bytearray) -> int:
+        """Writes bytes at the end, and returns where they begin.
+
+        Raises:
+            WriteFailedError: The system refuses.
+        """
+        view = memoryview(raw).cast("B")
+        with self._lock:
+            start, self.nbytes = self.nbytes, self.nbytes + len(view)
+        done = 0
+        while done < len(view):
+            try:
+                done += os.pwrite(self._file.fileno(), view[done:], start + done)
+            except OSError as error:
+                raise _refused(error) from error
+        return start
+
+    def read_into(self, buffer: memoryview, offset: int) -> None:
+        """Fills a buffer from byte `offset` on.
+
+        Raises:
+            UnreadableFileError: The system refuses.
+        """
+        done = 0
+        while done < len(buffer):
+            with reading(_LABEL):
+                count = os.preadv(self._file.fileno(), [buffer[done:]], offset + done)
+            if count == 0:
+                raise changed(_LABEL, "it became shorter")
+            done += count
+
+
+def _refused(error: OSError) -> WriteFailedError:
+    return WriteFailedError(
+        f"decoded values cannot be put aside in `{tempfile.gettempdir()}`: {(error.strerror or str(error)).lower()}",
+        "Set TMPDIR to a directory on a disk that has room for the largest leaf.",
+    )
