@@ -20,6 +20,10 @@ _DECODER: tuple[Named, ...] = (
     ("params.token_embedder.embedding", "drafter.token_embedder.embedding", "same"),
     ("params.token_embedder.embedding", "params.decoder.logits_dense.kernel", "transpose"),
 )
+_NNX: tuple[Named, ...] = (
+    ("layers.0.kernel", "layers.1.kernel", "same"),
+    ("wte.embedding", "lm_head.kernel", "transpose"),
+)
 _PARAMS: tuple[Named, ...] = (
     ("embed.embedding", "tied.embedding", "same"),
     ("embed.embedding", "lm_head.kernel", "transpose"),
@@ -62,9 +66,10 @@ _TIES: Mapping[str, tuple[Named, ...]] = {
         ("shared.embedding", "{encoder,decoder}.embed_tokens.embedding", "same"),
         ("shared.embedding", "lm_head.kernel", "transpose"),
     ),
-    "nnx": (("layers.0.kernel", "layers.1.kernel", "same"), ("wte.embedding", "lm_head.kernel", "transpose")),
+    **dict.fromkeys(("nnx", "named-steps", "steps", "v1-training", "two-processes"), _NNX),
+    **dict.fromkeys(("sharded", "sharded-files", "sharded-zarr3", "many-chunks", "many-chunks-zarr3"), _NNX),
     "maxtext": (("params", "reference_params", "same"), *_below("params", _DECODER[1:])),
-    **dict.fromkeys(("optax", "rich", "steps"), _OPTAX),
+    **dict.fromkeys(("optax", "rich"), _OPTAX),
     **dict.fromkeys(("dtypes", "dtypes-zarr3"), _DTYPES),
     **dict.fromkeys(("nodes", "nodes-zarr3"), _NODES),
     **dict.fromkeys(("odd-names", "odd-names-zarr3"), _ODD_NAMES),
