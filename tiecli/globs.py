@@ -136,10 +136,15 @@ def parse_keystr(text: str) -> tuple[Key, ...] | None:
 
 def _matchable(path: KeyPath) -> str:
     """Spells a path with a dot between segments and nowhere else."""
-    spelling = path.spelling
-    if path.keys == tuple(spelling.split(".")):
-        return spelling
-    return ".".join(f"{_INDEX}{key}" if isinstance(key, int) else key.replace(".", _INNER_DOT) for key in path.keys)
+    keys = path.keys
+    try:
+        name = ".".join(keys)  # type: ignore[arg-type]  # an int key raises
+    except TypeError:
+        pass
+    else:
+        if name.count(".") == len(keys) - 1:
+            return name
+    return ".".join([f"{_INDEX}{key}" if isinstance(key, int) else key.replace(".", _INNER_DOT) for key in keys])
 
 
 def _expression_captures(found: re.Match[str]) -> Mapping[str, str]:

@@ -112,7 +112,8 @@ def _match_leaves(text: str, paths: tuple[KeyPath, ...]) -> tuple[_Match, ...]:
         depth = len(keys)
         if subtree := [path for path in paths if path.keys[:depth] == keys]:
             return tuple((path, {_BELOW: _dotted(path.keys[depth:])}) for path in subtree)
-    if named := _match_dotted({text, *(_dotted(keys) for keys in readings if _has_index(keys))}, paths):
+    names = {text, *(_dotted(keys) for keys in readings if _has_index(keys))}
+    if not {"*", "{"} & set(text) and (named := _match_dotted(names, paths)):
         return named
     pattern = KeyPattern(text)
     rows = tuple((path, found) for path in paths if (found := pattern.match(path)) is not None)
