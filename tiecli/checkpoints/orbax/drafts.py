@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tiecli.checkpoints.orbax.additions import add_leaves
 from tiecli.checkpoints.orbax.arrays import METADATA_KEYS, ArrayMetadata, make_array
 from tiecli.checkpoints.orbax.directories import STEP, TREE
 from tiecli.checkpoints.orbax.documents import LeafChange, derive_documents, set_custom, store_name
@@ -161,8 +160,8 @@ class ItemDrafting:
             if mode == "omit":
                 omitted.append(path)
             elif shape != was[0].chunk_shape:
-                changed[path] = LeafChange(write_shape=shape, chunk_shape=shape)
-        return derive_documents(add_leaves(self.base.documents, added), omitted, changed)
+                changed[path] = LeafChange(write_shape=shape)
+        return derive_documents(self.base.documents, omitted, changed, added)
 
     def _was(self, path: KeyPath) -> tuple[ArrayMetadata, bytes] | None:
         """How an alias was stored before it was tied; None if it never was."""
