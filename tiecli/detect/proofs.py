@@ -1,11 +1,8 @@
-"""Proofs: comparing the whole leaves of what the samples suggest, two pairs at a time."""
+"""Proofs: comparing the whole leaves of what the samples suggest."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from threading import Lock, Thread
-from typing import TypeVar
 
 from tiecli.compare import Comparison, compare_leaf
 from tiecli.detect.hits import HitKind
@@ -14,9 +11,6 @@ from tiecli.detect.subjects import Subject
 from tiecli.transforms import Transform
 
 _BLOCK_NBYTES = 16 << 20
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,37 +81,3 @@ def compare_pair(samples: Samples, candidate: Candidate, transform: Transform, *
         read = min(canonical.spec.size, alias.spec.size) * canonical.spec.dtype.bits // 8
         samples.count(alias.spec.nbytes + read, alias.path, *([canonical.path] if is_whole else []))
     return comparison
-
-
-def run_in_pairs(act: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """Calls a function on every item, two at a time; results keep the order of the items.
-
-    Most of the time goes by in reads and array arithmetic, during which Python lets other
-    threads run. Raises what the first failing call raised.
-    """
-    results: dict[int, Result] = {}
-    failures: list[BaseException] = []
-    waiting = iter(enumerate(items))
-    turn = Lock()
-
-    def work() -> None:
-        """Takes items until none are left or one has failed."""
-        while not failures:
-            with turn:
-                number, item = next(waiting, (None, None))
-            if number is None or item is None:
-                return
-            try:
-                results[number] = act(item)
-            except BaseException as failure:  # noqa: BLE001  # raised again where the caller waits
-                failures.append(failure)
-
-    helper = Thread(target=work, daemon=True)
-    if len(items) > 1:
-        helper.start()
-    work()
-    if len(items) > 1:
-        helper.join()
-    if failures:
-        raise failures[0]
-    return [results[number] for number in range(len(items))]

@@ -16,12 +16,13 @@ from tiecli.detect.classes import Classes, form_classes
 from tiecli.detect.hits import FindReport, Hit, HitKind
 from tiecli.detect.near import NearPair, find_near
 from tiecli.detect.preferences import Pair, Preferences
-from tiecli.detect.proofs import Candidate, Outcome, prove, run_in_pairs
+from tiecli.detect.proofs import Candidate, Outcome, prove
 from tiecli.detect.settling import settle_near
 from tiecli.detect.spanning import span_near
 from tiecli.detect.stated import prove_stated
 from tiecli.detect.subjects import Subject
 from tiecli.detect.survey import Survey, take_survey
+from tiecli.detect.threads import run_in_pairs
 from tiecli.keypaths import KeyPath
 
 _KINDS: tuple[HitKind, ...] = (

@@ -9,9 +9,10 @@ import numpy as np
 from tiecli.compare.differences import decode
 from tiecli.detect.hits import HitKind
 from tiecli.detect.preferences import Pair, Preferences
-from tiecli.detect.proofs import Candidate, Outcome, prove, run_in_pairs
+from tiecli.detect.proofs import Candidate, Outcome, prove
 from tiecli.detect.subjects import Subject, alignment, axis_orders, make_transform
 from tiecli.detect.survey import MOST_ROWS, Survey, can_be_turned, family_of
+from tiecli.detect.threads import run_in_pairs
 from tiecli.keypaths import KeyPath
 from tiecli.transforms import SAME, Step, Transform
 from tiecli.transforms.steps import Cast, Pad, Range, Slice

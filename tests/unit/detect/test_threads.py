@@ -1,4 +1,4 @@
-"""Proofs: work done two at a time."""
+"""Threads: work done two at a time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from threading import Barrier, current_thread
 
 import pytest
 
-from tiecli.detect.proofs import run_in_pairs
+from tiecli.detect.threads import run_in_pairs
 
 
 def test_results_keep_the_order() -> None:
