@@ -28,6 +28,10 @@ _PARAMS: tuple[Named, ...] = (
     ("embed.embedding", "tied.embedding", "same"),
     ("embed.embedding", "lm_head.kernel", "transpose"),
 )
+_NNX: tuple[Named, ...] = (
+    ("layers.0.kernel", "layers.1.kernel", "same"),
+    ("wte.embedding", "lm_head.kernel", "transpose"),
+)
 
 
 def _below(place: str, ties: tuple[Named, ...]) -> tuple[Named, ...]:
@@ -73,7 +77,6 @@ _TIES: Mapping[str, tuple[Named, ...]] = {
     **dict.fromkeys(("dtypes", "dtypes-zarr3"), _DTYPES),
     **dict.fromkeys(("nodes", "nodes-zarr3"), _NODES),
     **dict.fromkeys(("odd-names", "odd-names-zarr3"), _ODD_NAMES),
-    "packed": (("left", "right", "same"), ("left", "turned", "transpose")),
 }
 
 
@@ -120,7 +123,8 @@ def _list_cases(layout: str) -> tuple[Case, ...]:
     return (Case(layout, None, _TIES.get(layout, _DECODER)),)
 
 
-CASES = tuple(case for layout in LAYOUTS for case in _list_cases(layout))
+CASES = tuple(case for layout in LAYOUTS if layout != "packed" for case in _list_cases(layout))
+"""Every item of every layout that tiecli reads."""
 
 
 def can_restore(layout: str, attempt: Attempt) -> bool:

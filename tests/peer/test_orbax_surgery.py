@@ -9,6 +9,7 @@ import pytest
 import tiecli
 from tests.peer.orbax_restores import Attempt, Leaves, OrbaxRefusedError, Part, Restorer
 from tests.peer.orbax_ties import CASES, Case, can_restore, find_part
+from tiecli.checkpoints.protocol import Selection
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 copied_and_linked = pytest.mark.parametrize("link", [False, True], ids=["copy", "link"])
@@ -18,8 +19,11 @@ both_modes = pytest.mark.parametrize("mode", ["omit", "alias"])
 def tie(case: Case, out: Path, mode: str, link: bool = False) -> tuple[Part, frozenset[str]]:
     """Ties all that a case ties; gives the item that was written, and the aliases."""
     target = tiecli.Target(out, kept_files="hardlink" if link else "copy", sync=False)
-    report = tiecli.tie(case.root, case.requests, target, mode=mode, item=case.item)
-    return find_part(out, case.item), frozenset(tie.alias for tie in report.ties)
+    tiecli.tie(case.root, case.requests, target, mode=mode, item=case.item)
+    with tiecli.open_reader(out, Selection(item=case.item)) as reader:
+        manifest = reader.manifest()
+    assert manifest is not None
+    return find_part(out, case.item), frozenset(str(tie.alias) for tie in manifest.ties)
 
 
 def list_attempts(case: Case, part: Part) -> list[Attempt]:
