@@ -12,6 +12,9 @@ import pytest
 from tiecli.cli.entry import main
 
 ROOT = Path(__file__).parents[2]
+SAFETENSORS = sorted({path.parent.name for path in ROOT.glob("fixtures/*/*.safetensors")})
+# One has several items, the other elements smaller than a byte: these are refused.
+ORBAX = sorted(f"orbax/{path.name}" for path in ROOT.glob("fixtures/orbax/*") if path.name not in ("items", "packed"))
 GPT2 = str(ROOT / "fixtures" / "gpt2-untied")
 EMBED, HEAD = "transformer.wte.weight", "lm_head.weight"
 
@@ -23,7 +26,7 @@ def read_schema(name: str) -> dict[str, Any]:
     return schema
 
 
-@pytest.mark.parametrize("fixture", sorted(path.parent.name for path in ROOT.glob("fixtures/*/*.safetensors")))
+@pytest.mark.parametrize("fixture", [*SAFETENSORS, *ORBAX])
 @pytest.mark.parametrize("command", ["inspect", "find", "diff"])
 def test_reading_commands_follow_their_schema(command: str, fixture: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Every fixture, every command that writes nothing."""

@@ -27,7 +27,15 @@ def loaded_modules(*arguments: str) -> set[str]:
     [
         (["--help"], {"numpy", "rich", "safetensors", "einops", "ml_dtypes", "xxhash"}),
         (["tie", "--help"], {"numpy", "rich", "safetensors", "einops", "ml_dtypes", "xxhash"}),
-        (["inspect", str(FIXTURES / "gpt2")], {"numpy", "rich", "safetensors", "einops", "ml_dtypes", "xxhash"}),
+        (
+            ["inspect", str(FIXTURES / "gpt2")],
+            {"numpy", "rich", "typer", "safetensors", "einops", "ml_dtypes", "xxhash", "zstandard", "google_crc32c"},
+        ),
+        (
+            ["inspect", str(FIXTURES / "orbax" / "nodes")],
+            {"numpy", "rich", "typer", "safetensors", "einops", "ml_dtypes", "xxhash"},
+        ),
+        (["find", str(FIXTURES / "orbax" / "nodes")], {"rich", "safetensors", "einops"}),
         (
             ["tie", str(FIXTURES / "opt"), "--src", "model.decoder.embed_tokens.weight", "--dst", "lm_head.weight"],
             {"numpy", "rich", "safetensors", "einops", "ml_dtypes"},
