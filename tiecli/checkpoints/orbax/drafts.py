@@ -90,11 +90,24 @@ class ItemDrafting:
         restored = None
         if self.manifest is None and self.before is not None:
             restored = not self.base.edited and not added
-        notices = tuple(
+        notices = [
             f"`{name}` was changed by others since it was tied, so it is derived from what it says now"
             for name in self.base.edited
-        )
-        return ItemDraft(leaves, self._with_manifest(derived), restored, notices)
+        ]
+        strays = self._list_strays()
+        if strays:
+            notices.append(f"left out, since the tree names no such leaf: {', '.join(strays)}")
+        return ItemDraft(leaves, self._with_manifest(derived), restored, tuple(notices))
+
+    def _list_strays(self) -> list[str]:
+        """Lists arrays that the database holds and the tree does not name; no restore would find them."""
+        item = self.reader.item
+        if not item.use_ocdbt:
+            return []
+        known = {array.node.name for array in item.arrays.values()}
+        ends = tuple(f"/{key}" for key in METADATA_KEYS.values())
+        names = (key.rpartition("/")[0] for key in item.values if key.endswith(ends))
+        return [f"`{name}`" for name in names if name not in known]
 
     def _draft_leaves(self) -> Iterator[LeafDraft]:
         kept = set(self.asked.kept)

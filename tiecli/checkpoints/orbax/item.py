@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -42,6 +42,7 @@ class StoredItem:
         values: What its store holds, by key.
         data: Its data files.
         arrays: The leaves that are arrays, in stored order.
+        parts: Where the chunks of each of them lie, in grid order.
     """
 
     def __init__(self, location: Location) -> None:
@@ -69,7 +70,7 @@ class StoredItem:
             self.arrays: Mapping[KeyPath, StoredArray] = {
                 node.path: self._open_array(node) for node in self.tree.nodes if node.is_array
             }
-            self._check_chunks()
+            self.parts: Mapping[KeyPath, tuple[Value, ...]] = dict(self._find_parts())
         except BaseException:
             self.close()
             raise
@@ -90,22 +91,25 @@ class StoredItem:
             )
         return StoredArray(node, parse_array(self.data.read(value), key))
 
-    def _check_chunks(self) -> None:
-        """Checks that every chunk is there and whole: Orbax itself finds out while it restores."""
+    def _find_parts(self) -> Iterator[tuple[KeyPath, tuple[Value, ...]]]:
+        """Finds every chunk, and checks that it is whole: Orbax itself finds out while it restores."""
         sizes: dict[str, int] = {}
-        for array in self.arrays.values():
-            prefix, expected = array.node.name + "/", array.metadata.stored_nbytes
+        for path, array in self.arrays.items():
+            parts, expected = [], array.metadata.stored_nbytes
             for suffix in array.metadata.chunk_keys():
-                value = self.values.get(prefix + suffix)
+                key = f"{array.node.name}/{suffix}"
+                value = self.values.get(key)
                 if value is None:
-                    raise self._missing(prefix + suffix, array)
+                    raise self._missing(key, array)
                 if value.file and value.offset + value.nbytes > sizes.get(value.file, -1):
-                    self.data.check_holds(value, prefix + suffix, sizes)
+                    self.data.check_holds(value, key, sizes)
                 if expected not in (None, value.nbytes):
                     raise MissingChunkError(
-                        f"`{prefix}{suffix}` has {value.nbytes:,} bytes, expected {expected:,}",
+                        f"`{key}` has {value.nbytes:,} bytes, expected {expected:,}",
                         "Copy the checkpoint again from where it is whole.",
                     )
+                parts.append(value)
+            yield path, tuple(parts)
 
     def _missing(self, key: str, array: StoredArray) -> MissingChunkError | UnsupportedCheckpointError:
         if self.tree.document.get("store_array_data_equal_to_fill_value") is False:
@@ -132,19 +136,9 @@ class StoredItem:
                 f"See what is: `tiecli inspect {self.location.root}`.",
             ) from None
 
-    def chunk_keys(self, path: KeyPath) -> tuple[str, ...]:
-        """Returns the keys of the chunks of a leaf in the store, in grid order.
-
-        Raises:
-            LeafNotFoundError: There is no such leaf.
-        """
-        array = self.array(path)
-        return tuple(f"{array.node.name}/{suffix}" for suffix in array.metadata.chunk_keys())
-
     def chunks(self, path: KeyPath) -> Mapping[str, Value]:
         """Returns where the chunks of a leaf lie, by their keys within it, in grid order; errors as for `array`."""
-        start = len(self.array(path).node.name) + 1
-        return {key[start:]: self.values[key] for key in self.chunk_keys(path)}
+        return dict(zip(self.array(path).metadata.chunk_keys(), self.parts[path], strict=True))
 
     def raw_metadata(self, path: KeyPath) -> bytes:
         """Returns what the store says of the chunks of a leaf, as it lies there; errors as for `array`."""

@@ -12,12 +12,11 @@ from threading import Lock
 from typing import TYPE_CHECKING, Self
 
 from tiecli.boxes import Box
-from tiecli.checkpoints.ocdbt.database import Value
 from tiecli.checkpoints.orbax.directories import DATABASE, STEP
 from tiecli.checkpoints.orbax.item import StoredItem
 from tiecli.checkpoints.orbax.location import Location
 from tiecli.checkpoints.orbax.sidecars import Sidecars, read_sidecars
-from tiecli.checkpoints.protocol import RAW, LeafStorage, Piece, Place, StoredForm
+from tiecli.checkpoints.protocol import RAW, Extent, LeafStorage, Piece, Place, StoredForm
 from tiecli.checkpoints.storedfile import read_text_file
 from tiecli.errors import OrbaxMetadataError, UnsupportedCheckpointError
 from tiecli.keypaths import KeyPath
@@ -67,8 +66,7 @@ class OrbaxReader:
     @cached_property
     def files(self) -> tuple[str, ...]:
         """Names of the files that hold leaves."""
-        keys = (key for path in self.item.arrays for key in self.item.chunk_keys(path))
-        return tuple(sorted({self._file_name(self.item.values[key]) for key in keys}))
+        return tuple(sorted({part.file or DATABASE for parts in self.item.parts.values() for part in parts}))
 
     @property
     def other_nodes(self) -> tuple[tuple[KeyPath, str], ...]:
@@ -97,20 +95,20 @@ class OrbaxReader:
         Raises:
             LeafNotFoundError: There is no such leaf.
         """
-        names = {self._file_name(self.item.values[key]) for key in self.item.chunk_keys(path)}
+        self.item.array(path)
+        names = {part.file or DATABASE for part in self.item.parts[path]}
         return names.pop() if len(names) == 1 else "several"
-
-    @staticmethod
-    def _file_name(value: Value) -> str:
-        return value.file or DATABASE
 
     def metadata(self) -> Mapping[str, str]:
         """Returns what the item and its step carry for people, without tiecli's own, as JSON where it is no text."""
-        found = dict(self.item.tree.custom)
-        for key, value in self._step_metadata().items():
-            found.setdefault(key, value)
+        custom = self.custom_metadata().items()
+        return {key: value if isinstance(value, str) else json.dumps(value) for key, value in custom}
+
+    def custom_metadata(self) -> Mapping[str, object]:
+        """Returns the same as it is."""
+        found = {**self._step_metadata(), **self.item.tree.custom}
         found.pop(KEY, None)
-        return {key: value if isinstance(value, str) else json.dumps(value) for key, value in found.items()}
+        return found
 
     def _step_metadata(self) -> dict[str, object]:
         directory = self.location.step or self.location.item
@@ -148,13 +146,13 @@ class OrbaxReader:
             LeafNotFoundError: There is no such leaf.
             OrbaxMetadataError: A side file is damaged.
         """
-        array, keys = self.item.array(path), self.item.chunk_keys(path)
+        array, parts = self.item.array(path), self.item.parts[path]
         return LeafStorage(
             file=self.file_of(path),
-            nbytes=sum(self.item.values[key].nbytes for key in keys),
+            nbytes=sum(part.nbytes for part in parts),
             codec=array.metadata.codec,
             chunk_shape=array.metadata.chunk_shape,
-            chunks=len(keys),
+            chunks=len(parts),
             sharding=self._sidecars.shardings.get(array.node.name, ""),
             kind=self._sidecars.kinds.get(array.node.name, array.node.value_type),
         )
@@ -169,16 +167,28 @@ class OrbaxReader:
         Raises:
             LeafNotFoundError: There is no such leaf.
         """
-        values = [self.item.values[key] for key in self.item.chunk_keys(path)]
-        places = tuple(place for value in values if (place := self.item.data.place(value)) is not None)
-        return StoredForm(self.item.array(path).metadata.encoding, tuple(value.nbytes for value in values), places)
+        encoding, parts = self.item.array(path).metadata.encoding, self.item.parts[path]
+        places = tuple(place for part in parts if (place := self.item.data.place(part)) is not None)
+        return StoredForm(encoding, tuple(part.nbytes for part in parts), places)
+
+    def extent(self, path: KeyPath) -> Extent | None:
+        """Returns where the bytes of a leaf lie, if they lie in a file and in C order.
+
+        Raises:
+            LeafNotFoundError: There is no such leaf.
+        """
+        values = list(self.item.chunks(path).values())
+        if self.item.array(path).metadata.encoding != RAW or len(values) != 1 or not values[0].file:
+            return None
+        value = values[0]
+        return Extent(value.file, self.item.data.open(value.file).descriptor, value.offset, value.nbytes)
 
     def shares_bytes(self, path: KeyPath, other: KeyPath) -> bool:
         """Whether two names lead to the same stored bytes, be it along other axes."""
         return bool(self._places(path)) and self._places(path) == self._places(other)
 
     def _places(self, path: KeyPath) -> frozenset[Place]:
-        places = [self.item.data.place(self.item.values[key]) for key in self.item.chunk_keys(path)]
+        places = [self.item.data.place(part) for part in self.item.parts[path]]
         return frozenset(place for place in places if place) if all(places) else frozenset()
 
     def read_stored(self, path: KeyPath, part: int, offset: int, buffer: memoryview) -> None:
@@ -189,7 +199,8 @@ class OrbaxReader:
             SourceChangedError: The file is shorter than it was when opened.
             UnreadableFileError: The system refused the read.
         """
-        self.item.data.read_into(self.item.values[self.item.chunk_keys(path)[part]], offset, buffer)
+        self.item.array(path)
+        self.item.data.read_into(self.item.parts[path][part], offset, buffer)
 
     def read_into(self, path: KeyPath, offset: int, buffer: memoryview) -> None:
         """Fills `buffer` with the bytes of a leaf in C order, from its byte `offset` on.
@@ -213,8 +224,7 @@ class OrbaxReader:
         """Tells the system which pieces of a plainly stored leaf will be read soon; compressed ones are read whole."""
         if self.item.array(path).metadata.encoding != RAW:
             return
-        (key,) = self.item.chunk_keys(path)
-        value = self.item.values[key]
+        (value,) = self.item.parts[path]
         for offset, length in pieces if value.file else ():
             with contextlib.suppress(AttributeError, OSError):
                 descriptor = self.item.data.open(value.file).descriptor
@@ -241,7 +251,7 @@ class OrbaxReader:
             if self._spool is None:
                 self._spool = Spool()
             if path not in self._chunked:
-                values = [self.item.values[key] for key in self.item.chunk_keys(path)]
+                values = self.item.parts[path]
                 chunks = [
                     StoredChunk(self.item.data.open(value.file).descriptor, value.offset, value.nbytes)
                     if value.file

@@ -66,6 +66,8 @@ def parse_sharding(raw: bytes, label: str) -> Mapping[str, str]:
         OrbaxMetadataError: It is damaged.
     """
     words: dict[str, str] = {}
+    # Most leaves are spread like others.
+    seen: dict[str, str] = {}
     for key, text in decode_object(raw, label).items():
         try:
             name = base64.urlsafe_b64decode(key.encode("ascii")).decode("utf-8")
@@ -73,7 +75,9 @@ def parse_sharding(raw: bytes, label: str) -> Mapping[str, str]:
             raise damaged(label, f"`{key[:60]}` is no name of a leaf in base64") from None
         if not isinstance(text, str):
             raise damaged(label, f"the sharding of `{name}` is no text")
-        words[name] = _describe_sharding(decode_object(text.encode("utf-8"), f"{label}: {name}"), label, name)
+        if text not in seen:
+            seen[text] = _describe_sharding(decode_object(text.encode("utf-8"), f"{label}: {name}"), label, name)
+        words[name] = seen[text]
     return words
 
 
