@@ -49,11 +49,10 @@ def test_blocks_are_cut_out_of_what_orbax_restores(case: Case, restorer: Restore
             assert (block.shape, block.tobytes()) == (inner.shape, inner.tobytes()), path
 
 
-@pytest.mark.parametrize("layout", ["steps", "named-steps"])
-def test_every_step_is_its_own(layout: str, restorer: Restorer) -> None:
+def test_every_step_is_its_own(restorer: Restorer) -> None:
     """The step that is named is read, and the latest where none is."""
-    parts = list_parts(ROOT / layout)
-    assert len(parts) > 1
+    parts = list_parts(ROOT / "named-steps")
+    assert [part.step for part in parts] == [90, 100]
 
     read = {part.step: read_step(part, part.step) for part in parts}
 
