@@ -78,6 +78,22 @@ def is_same_place(form: StoredForm, other: StoredForm) -> bool:
     return form.encoding == other.encoding and form.places == other.places and len(form.places) == len(form.lengths)
 
 
+class Extent(NamedTuple):
+    """Where the bytes of a leaf lie in a file, in C order and one after another.
+
+    Attributes:
+        file: Name of the file inside the checkpoint.
+        descriptor: An open, read-only file descriptor, owned by the reader.
+        offset: First byte, counted from the start of the file.
+        nbytes: How many bytes.
+    """
+
+    file: str
+    descriptor: int
+    offset: int
+    nbytes: int
+
+
 RAW = "raw"
 """The encoding of a leaf whose stored bytes are its values in C order."""
 
@@ -180,6 +196,9 @@ class CheckpointReader(Protocol):
     def metadata(self) -> Mapping[str, str]:
         """Returns the free-form metadata, without tiecli's own."""
 
+    def custom_metadata(self) -> Mapping[str, object]:
+        """Returns the same as JSON values, and without what speaks of files and their sizes."""
+
     def manifest(self) -> Manifest | None:
         """Returns the ties that tiecli wrote down, or None.
 
@@ -198,6 +217,9 @@ class CheckpointReader(Protocol):
 
     def stored_form(self, path: KeyPath) -> StoredForm:
         """Returns how and where a leaf is stored, for comparing."""
+
+    def extent(self, path: KeyPath) -> Extent | None:
+        """Returns where the bytes of a leaf can be copied from as they are; None where they have to be read."""
 
     def shares_bytes(self, path: KeyPath, other: KeyPath) -> bool:
         """Whether two leaves are stored once: both names lead to the same bytes."""

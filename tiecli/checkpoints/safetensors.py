@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 from tiecli.boxes import Box
 from tiecli.checkpoints.huggingface import Location
-from tiecli.checkpoints.protocol import RAW, LeafStorage, Piece, StoredForm
+from tiecli.checkpoints.protocol import RAW, Extent, LeafStorage, Piece, StoredForm
 from tiecli.checkpoints.shardindex import KEY, ShardIndex, check_agreement
 from tiecli.checkpoints.storedfile import StoredFile, open_stored, read_text_file, reading
 from tiecli.errors import CheckpointNotFoundError, LeafNotFoundError, ShardMismatchError, UnreadableFileError
@@ -26,21 +26,8 @@ if TYPE_CHECKING:
     from tiecli.manifest import Manifest
     from tiecli.ties import Tie
 
-
-class Extent(NamedTuple):
-    """Where the stored bytes of a leaf lie.
-
-    Attributes:
-        file: Name of the file inside the checkpoint, as the index spells it.
-        descriptor: An open, read-only file descriptor, owned by the reader.
-        offset: First byte, counted from the start of the file.
-        nbytes: How many bytes.
-    """
-
-    file: str
-    descriptor: int
-    offset: int
-    nbytes: int
+# Source: huggingface_hub and transformers, what they write into the metadata of an index.
+_INDEX_SIZES = frozenset({"total_size", "total_parameters"})
 
 
 class SafetensorsReader:
@@ -151,6 +138,11 @@ class SafetensorsReader:
             merged.setdefault(key, value if isinstance(value, str) else json.dumps(value))
         merged.pop(KEY, None)
         return merged
+
+    def custom_metadata(self) -> Mapping[str, object]:
+        """Returns the same without the sizes that an index states."""
+        sizes = _INDEX_SIZES if self.index else frozenset[str]()
+        return {key: text for key, text in self.metadata().items() if key not in sizes}
 
     def manifest(self) -> Manifest | None:
         """Returns the ties that tiecli wrote down, or None.

@@ -106,7 +106,9 @@ class OrbaxReader:
 
     def custom_metadata(self) -> Mapping[str, object]:
         """Returns the same as it is."""
-        found = {**self._step_metadata(), **self.item.tree.custom}
+        found = dict(self.item.tree.custom)
+        for key, value in self._step_metadata().items():
+            found.setdefault(key, value)
         found.pop(KEY, None)
         return found
 
