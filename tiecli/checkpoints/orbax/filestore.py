@@ -58,11 +58,9 @@ def _encode(
 ) -> Iterator[WrittenFile]:
     # Brings numpy along, which moving stored bytes does not need.
     from tiecli.checkpoints.orbax.encoding import encode_chunks
-    from tiecli.checkpoints.orbax.spool import Spool
 
-    with Spool() as scratch:
-        for suffix, pieces in encode_chunks(leaf.metadata, blocks, scratch):
-            yield _write(stage, f"{leaf.name}/{suffix}", pieces, sync, progress)
+    for suffix, pieces in encode_chunks(leaf.metadata, blocks):
+        yield _write(stage, f"{leaf.name}/{suffix}", pieces, sync, progress)
 
 
 def _room_for(stage: Path, name: str) -> Path:

@@ -160,12 +160,10 @@ class Packer:
         """Encodes a leaf chunk by chunk, and says where each is."""
         # Brings numpy along, which moving stored bytes does not need.
         from tiecli.checkpoints.orbax.encoding import encode_chunks
-        from tiecli.checkpoints.orbax.spool import Spool
 
         found: dict[str, Value] = {}
-        with Spool() as scratch:
-            for suffix, pieces in encode_chunks(leaf.metadata, blocks, scratch):
-                found[f"{leaf.name}/{suffix}"] = self._write(pieces)
+        for suffix, pieces in encode_chunks(leaf.metadata, blocks):
+            found[f"{leaf.name}/{suffix}"] = self._write(pieces)
         return found
 
     def _write(self, pieces: Iterator[bytes]) -> Value:
