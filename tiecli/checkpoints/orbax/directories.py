@@ -132,6 +132,15 @@ def _is_item_of_step(path: Path) -> bool:
     return STEP not in listing.files and judge_item(path, listing) in ("tree", "unfinished", "aggregate")
 
 
+def is_hollow(path: Path, listing: Listing) -> bool:
+    """Whether a directory holds nothing, or only directories that hold nothing.
+
+    Raises:
+        UnreadableFileError: The system refuses.
+    """
+    return not listing.files and not any(any(list_directory(path / name)) for name in listing.directories)
+
+
 def is_finished(step: Path) -> bool:
     """Whether a step is whole, as far as its directories show.
 

@@ -14,6 +14,7 @@ from tiecli.checkpoints.orbax.directories import (
     Listing,
     Part,
     find_step_number,
+    is_hollow,
     is_step,
     judge_item,
     list_directory,
@@ -76,11 +77,8 @@ def is_orbax(path: Path) -> bool:
 
 
 def _looks_like_part(path: Path, listing: Listing) -> bool:
-    """Whether a directory without marks of its own is a part of a checkpoint, or an old step."""
-    if judge_item(path, listing) == "unfinished" or _holding_step(path) is not None:
-        return True
-    names = sorted(listing.directories)[:_LOOKS]
-    if any((path / name / TREE).exists() for name in names):
+    """Whether a directory without marks of its own is a part of a checkpoint, or a step without them."""
+    if judge_item(path, listing) == "unfinished" or _holding_step(path) is not None or _holds_item(path, listing):
         return True
     siblings = _plain(path).parent
     return find_step_number(_plain(path).name) is not None and _looks_like_root(siblings, list_directory(siblings))
@@ -89,21 +87,19 @@ def _looks_like_part(path: Path, listing: Listing) -> bool:
 def _looks_like_root(path: Path, listing: Listing) -> bool:
     if any(TEMPORARY in name for name in listing.directories) or (path / _ROOT_METADATA).exists():
         return True
-    steps = [name for name in sorted(listing.directories) if find_step_number(name) is not None][:_LOOKS]
-    if any((path / name / mark).exists() for name in steps for mark in (STEP, TREE)):
+    names = [name for name in sorted(listing.directories) if find_step_number(name) is not None][:_LOOKS]
+    steps = {path / name: list_directory(path / name) for name in names}
+    if any(STEP in found.files or TREE in found.files or _holds_item(step, found) for step, found in steps.items()):
         return True
-    return any(_holds_item(path / name) for name in steps) or _holds_only_empty(path, listing, steps)
-
-
-def _holds_item(step: Path) -> bool:
-    return any((step / name / TREE).exists() for name in sorted(list_directory(step).directories)[:_LOOKS])
-
-
-def _holds_only_empty(path: Path, listing: Listing, steps: list[str]) -> bool:
-    """Whether there is nothing but steps without content: what a copy leaves that failed at once."""
-    if listing.files or not steps or len(steps) < len(listing.directories):
+    # Nothing but steps without content is what a copy leaves that failed at once.
+    if listing.files or not names or len(names) < len(listing.directories):
         return False
-    return not any(any(list_directory(path / name)) for name in steps)
+    return all(is_hollow(step, found) for step, found in steps.items())
+
+
+def _holds_item(path: Path, listing: Listing) -> bool:
+    inside = (path / name for name in sorted(listing.directories)[:_LOOKS])
+    return any(judge_item(child, list_directory(child)) in ("tree", "unfinished") for child in inside)
 
 
 def locate(path: Path, selection: Selection) -> Location:
