@@ -34,15 +34,25 @@ def read_sidecars(item: Path) -> Sidecars:
         OrbaxMetadataError: One is damaged.
         UnreadableFileError: The system refuses.
     """
+    sharding, arrays = read_texts(item)
+    return Sidecars(
+        {} if sharding is None else parse_sharding(sharding, SHARDING),
+        {} if arrays is None else parse_kinds(*arrays),
+    )
+
+
+def read_texts(item: Path) -> tuple[bytes | None, tuple[bytes, str] | None]:
+    """Reads the files beside the tree as they are: the sharding, and the arrays with the name of that file.
+
+    Raises:
+        UnreadableFileError: The system refuses.
+    """
     sharding = read_text_file(item / SHARDING, SHARDING)
     # Orbax sees to it that the file of every process lists the same arrays, with the same keys.
     names = sorted((path.name for path in (item / ARRAYS).glob("process_*")), key=lambda name: (len(name), name))
     label = f"{ARRAYS}/{names[0]}" if names else ARRAYS
     arrays = read_text_file(item / label, label) if names else None
-    return Sidecars(
-        {} if sharding is None else parse_sharding(sharding, SHARDING),
-        {} if arrays is None else parse_kinds(arrays, label),
-    )
+    return sharding, None if arrays is None else (arrays, label)
 
 
 def encode_name(name: str) -> str:
@@ -68,6 +78,20 @@ def parse_sharding(raw: bytes, label: str) -> Mapping[str, str]:
     words: dict[str, str] = {}
     # Most leaves are spread like others.
     seen: dict[str, str] = {}
+    for name, text in list_shardings(raw, label).items():
+        if text not in seen:
+            seen[text] = _describe_sharding(decode_object(text.encode("utf-8"), f"{label}: {name}"), label, name)
+        words[name] = seen[text]
+    return words
+
+
+def list_shardings(raw: bytes, label: str) -> Mapping[str, str]:
+    """Lists the shardings of a `_sharding` file by the names of the arrays, each as the JSON text that it is there.
+
+    Raises:
+        OrbaxMetadataError: It is damaged.
+    """
+    texts: dict[str, str] = {}
     for key, text in decode_object(raw, label).items():
         try:
             name = base64.urlsafe_b64decode(key.encode("ascii")).decode("utf-8")
@@ -75,10 +99,8 @@ def parse_sharding(raw: bytes, label: str) -> Mapping[str, str]:
             raise damaged(label, f"`{key[:60]}` is no name of a leaf in base64") from None
         if not isinstance(text, str):
             raise damaged(label, f"the sharding of `{name}` is no text")
-        if text not in seen:
-            seen[text] = _describe_sharding(decode_object(text.encode("utf-8"), f"{label}: {name}"), label, name)
-        words[name] = seen[text]
-    return words
+        texts[name] = text
+    return texts
 
 
 def _describe_sharding(sharding: Mapping[str, Any], label: str, name: str) -> str:
@@ -126,9 +148,18 @@ def parse_kinds(raw: bytes, label: str) -> Mapping[str, str]:
     Raises:
         OrbaxMetadataError: It is damaged.
     """
-    words: dict[str, str] = {}
+    return {name: f"PRNG key ({impl})" for name, impl in list_key_impls(raw, label).items()}
+
+
+def list_key_impls(raw: bytes, label: str) -> Mapping[str, str]:
+    """Lists the arrays that are random keys, each with the name of its generator.
+
+    Raises:
+        OrbaxMetadataError: The file is damaged.
+    """
+    impls: dict[str, str] = {}
     for array in list_arrays(decode_object(raw, label), label):
         extra = array.get("ext_metadata")
         if isinstance(extra, dict) and "random_key_impl" in extra:
-            words[array["param_name"]] = f"PRNG key ({extra['random_key_impl']})"
-    return words
+            impls[array["param_name"]] = str(extra["random_key_impl"])
+    return impls
