@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from tiecli.checkpoints.ocdbt.database import Value
 from tiecli.checkpoints.orbax.arrays import METADATA_KEYS, ArrayMetadata
+from tiecli.checkpoints.protocol import Extent
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,19 @@ class Stored:
 
     chunks: Mapping[str, Value]
     again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The one chunk of a leaf whose stored bytes lie, as they are, in a file of another checkpoint.
+
+    Attributes:
+        chunk: Its key within the leaf.
+        extent: Where its bytes lie.
+    """
+
+    chunk: str
+    extent: Extent
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +70,7 @@ class LeafDraft:
     name: str
     metadata: ArrayMetadata
     raw: bytes
-    source: Stored | Encoded | View
+    source: Stored | Taken | Encoded | View
 
     @property
     def metadata_key(self) -> str:

@@ -13,9 +13,10 @@ from tiecli.checkpoints.ocdbt.database import Value
 from tiecli.checkpoints.ocdbt.writing import encode_database
 from tiecli.checkpoints.orbax.datafiles import DataFiles
 from tiecli.checkpoints.orbax.directories import DATABASE
-from tiecli.checkpoints.orbax.leafdrafts import Encoded, LeafDraft, Stored, View
-from tiecli.checkpoints.protocol import Progress, Target, WrittenFile, ignore_progress
+from tiecli.checkpoints.orbax.leafdrafts import Encoded, LeafDraft, Stored, Taken, View
+from tiecli.checkpoints.protocol import Extent, Progress, Target, WrittenFile, ignore_progress
 from tiecli.checkpoints.staging import sync_directory
+from tiecli.checkpoints.storedfile import changed
 from tiecli.checkpoints.trees import carry_file
 from tiecli.digests import digest_bytes
 
@@ -70,11 +71,14 @@ def _place(leaves: Sequence[LeafDraft], packer: Packer, *, pack: bool) -> dict[s
     values = {leaf.metadata_key: Value("", 0, len(leaf.raw), leaf.raw) for leaf in leaves}
     kept = {value for leaf in leaves for value in _kept_values(leaf) if not _is_again(leaf)}
     placed = packer.copy(kept) if pack else {value: value for value in kept}
+    taken = packer.take([leaf.source.extent for leaf in leaves if isinstance(leaf.source, Taken)])
     for leaf in leaves:
         match leaf.source:
             case Stored(chunks, again):
                 at = packer.copy(chunks.values()) if again else placed
                 values |= {f"{leaf.name}/{suffix}": at[value] for suffix, value in chunks.items()}
+            case Taken(chunk, extent):
+                values[f"{leaf.name}/{chunk}"] = taken[extent]
             case Encoded(blocks):
                 values |= packer.encode(leaf, blocks)
             case View():
@@ -129,32 +133,56 @@ class Packer:
 
     def copy(self, values: Iterable[Value]) -> dict[Value, Value]:
         """Copies values, those that lie side by side in one go, and says where each is now."""
-        placed: dict[Value, Value] = {}
-        run: list[Value] = []
-        for value in sorted(set(values)):
-            if not value.file:
-                placed[value] = value
+        wanted = set(values)
+        extents = {
+            value: Extent(value.file, self._data.open(value.file).descriptor, value.offset, value.nbytes)
+            for value in wanted
+            if value.file
+        }
+        moved = self._move(extents.values())
+        return {value: moved[extents[value]] if value in extents else value for value in wanted}
+
+    def take(self, extents: Iterable[Extent]) -> dict[Extent, Value]:
+        """Copies bytes of another checkpoint, the way values are stored: small ones inline.
+
+        Raises:
+            SourceChangedError: A file is shorter than it was.
+        """
+        small, large = dict[Extent, Value](), list[Extent]()
+        for extent in extents:
+            if extent.nbytes > _LARGEST_INLINE:
+                large.append(extent)
                 continue
-            if run and not _follows(run[-1], value):
-                self._copy_run(run, placed)
+            raw = os.pread(extent.descriptor, extent.nbytes, extent.offset)
+            if len(raw) < extent.nbytes:
+                raise changed(extent.file, "it is shorter than it was")
+            small[extent] = Value("", 0, extent.nbytes, raw)
+            self._progress(extent.nbytes)
+        return small | self._move(large)
+
+    def _move(self, extents: Iterable[Extent]) -> dict[Extent, Value]:
+        placed: dict[Extent, Value] = {}
+        run: list[Extent] = []
+        for extent in sorted(set(extents)):
+            if run and not _follows(run, extent):
+                self._move_run(run, placed)
                 run = []
-            run.append(value)
+            run.append(extent)
         if run:
-            self._copy_run(run, placed)
+            self._move_run(run, placed)
         return placed
 
-    def _copy_run(self, run: Sequence[Value], placed: dict[Value, Value]) -> None:
+    def _move_run(self, run: Sequence[Extent], placed: dict[Extent, Value]) -> None:
         first, nbytes = run[0].offset, run[-1].offset + run[-1].nbytes - run[0].offset
         output = self._room_for(nbytes)
         if nbytes >= _WORTH_ALIGNING:
             # Where the file system shares blocks, it does between places that lie alike in theirs.
             output.position += (first - output.position) % BLOCK
         start = output.position
-        descriptor = self._data.open(run[0].file).descriptor
-        if not output.share(descriptor, first, nbytes):
-            output.copy(descriptor, first, nbytes)
-        for value in run:
-            placed[value] = Value(self._name, start + value.offset - first, value.nbytes)
+        if not output.share(run[0].descriptor, first, nbytes):
+            output.copy(run[0].descriptor, first, nbytes)
+        for extent in run:
+            placed[extent] = Value(self._name, start + extent.offset - first, extent.nbytes)
 
     def encode(self, leaf: LeafDraft, blocks: Iterable[memoryview]) -> dict[str, Value]:
         """Encodes a leaf chunk by chunk, and says where each is."""
@@ -214,5 +242,8 @@ class Packer:
         self.written.append(WrittenFile(self._name, output.position, "written"))
 
 
-def _follows(value: Value, other: Value) -> bool:
-    return (value.file, value.offset + value.nbytes) == (other.file, other.offset)
+def _follows(run: Sequence[Extent], extent: Extent) -> bool:
+    """Whether some bytes lie right behind others, and one file can take them all."""
+    last = run[-1]
+    beside = (extent.file, extent.offset) == (last.file, last.offset + last.nbytes)
+    return beside and extent.offset + extent.nbytes - run[0].offset <= _LARGEST_FILE
