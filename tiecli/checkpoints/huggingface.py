@@ -125,8 +125,8 @@ def _locate_in(directory: Path, given: Path) -> Location:
 def _nothing_in(directory: Path, entries: list[str], given: Path) -> CheckpointNotFoundError:
     if any(name in entries for name in _ORBAX):
         return CheckpointNotFoundError(
-            f"`{directory}` is an Orbax checkpoint, which this version of tiecli does not read",
-            "Save the leaves as safetensors, for now.",
+            f"`{given}` is no safetensors file, and what it lies in is an Orbax checkpoint",
+            f"Give the directory: `{directory}`.",
         )
     if given != directory:
         return CheckpointNotFoundError(

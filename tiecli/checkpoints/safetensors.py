@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -195,7 +195,7 @@ class SafetensorsReader:
         Raises:
             LeafNotFoundError: There is no such leaf.
         """
-        return LeafStorage(self.file_of(path), self.specs()[path].nbytes)
+        return _store_plainly(self.file_of(path), self.specs()[path])
 
     def shares_bytes(self, path: KeyPath, other: KeyPath) -> bool:
         """Whether both are one leaf: no two names of a safetensors file may have the same bytes."""
@@ -291,6 +291,12 @@ class SafetensorsReader:
     def __exit__(self, *exc: object) -> None:
         """Closes."""
         self.close()
+
+
+# Most leaves of a checkpoint are stored like many others.
+@lru_cache(1024)
+def _store_plainly(file: str, spec: LeafSpec) -> LeafStorage:
+    return LeafStorage(file, spec.nbytes)
 
 
 def _split_names(names: Iterable[str]) -> Iterator[KeyPath]:

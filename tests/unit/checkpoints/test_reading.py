@@ -144,8 +144,6 @@ def test_nothing_there(tmp_path: Path, single: Path) -> None:
         ([], "holds no safetensors file; it is empty"),
         (["a.txt"], "holds no safetensors file; only `a.txt`"),
         (["pytorch_model.bin", "config.json"], "holds no safetensors file, but `pytorch_model.bin`"),
-        (["_METADATA"], "is an Orbax checkpoint, which this version of tiecli does not read"),
-        (["_CHECKPOINT_METADATA"], "is an Orbax checkpoint"),
         (
             ["a.safetensors", "b.safetensors"],
             "holds 2 safetensors files and no index .* `a.safetensors`, `b.safetensors`",
@@ -160,6 +158,15 @@ def test_directory_without_one_checkpoint(tmp_path: Path, names: list[str], mess
         (tmp_path / name).write_text("{}")
 
     refuse(tmp_path, CheckpointNotFoundError, message)
+
+
+@pytest.mark.parametrize("name", ["_METADATA", "_CHECKPOINT_METADATA"])
+def test_json_file_of_an_orbax_checkpoint(tmp_path: Path, name: str) -> None:
+    """A file that has nothing to do with safetensors is refused with the directory to give in its place."""
+    for file in (name, "_strings.json"):
+        (tmp_path / file).write_text("{}")
+
+    refuse(tmp_path / "_strings.json", CheckpointNotFoundError, "what it lies in is an Orbax checkpoint")
 
 
 def test_two_checkpoints_in_one(sharded: Path) -> None:
