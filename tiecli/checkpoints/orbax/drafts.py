@@ -10,11 +10,11 @@ from pathlib import Path
 from tiecli.checkpoints.orbax.arrays import METADATA_KEYS, ArrayMetadata, make_array
 from tiecli.checkpoints.orbax.directories import STEP, TREE
 from tiecli.checkpoints.orbax.documents import LeafChange, derive_documents, set_custom, store_name
+from tiecli.checkpoints.orbax.jsonfiles import decode_object
 from tiecli.checkpoints.orbax.leafdrafts import Encoded, LeafDraft, Stored, View
 from tiecli.checkpoints.orbax.originals import Base, find_base, remember
 from tiecli.checkpoints.orbax.reader import OrbaxReader
 from tiecli.checkpoints.protocol import Metadata
-from tiecli.errors import OrbaxMetadataError
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
 from tiecli.manifest import KEY, Manifest, Original
@@ -198,7 +198,7 @@ class ItemDrafting:
             documents[TREE] = set_custom(documents[TREE], KEY, json.loads(manifest.to_json()))
             step_ties[self.reader.location.item_name] = json.loads(Manifest(self.manifest.records).to_json())
         if STEP in documents and step_ties:
-            documents[STEP] = set_custom(documents[STEP], KEY, step_ties)
+            documents[STEP] = set_custom(documents[STEP], KEY, step_ties, STEP)
         return documents
 
     def _arrays_before(self) -> Iterator[tuple[str, Original]]:
@@ -215,10 +215,7 @@ class ItemDrafting:
         raw = self.base.step_before
         if raw is None:
             return {}
-        try:
-            custom = json.loads(raw).get("custom_metadata") or {}
-        except (ValueError, AttributeError, RecursionError) as error:
-            raise OrbaxMetadataError(f"`{STEP}` is damaged: {error}", "Copy the checkpoint again.") from error
+        custom = decode_object(raw, STEP).get("custom_metadata")
         held = custom.get(KEY) if isinstance(custom, dict) else None
         items = dict(held) if isinstance(held, dict) else {}
         items.pop(self.reader.location.item_name, None)

@@ -10,9 +10,9 @@ from pathlib import Path
 from tiecli.checkpoints.orbax.arrays import ArrayMetadata, parse_array
 from tiecli.checkpoints.orbax.directories import STEP, TREE
 from tiecli.checkpoints.orbax.documents import set_custom
+from tiecli.checkpoints.orbax.jsonfiles import decode_object
 from tiecli.checkpoints.storedfile import read_text_file, reading
 from tiecli.digests import digest_bytes
-from tiecli.errors import OrbaxMetadataError
 from tiecli.manifest import KEY, Manifest, Original
 
 _SIDE_FILES = ("_sharding",)
@@ -83,20 +83,17 @@ def read_documents(item: Path, step: Path | None) -> Mapping[str, bytes]:
 
 def without_manifest(name: str, raw: bytes) -> bytes:
     """Gives a JSON file as it is without what tiecli put into it."""
-    return set_custom(raw, KEY, None) if name in (TREE, STEP) else raw
+    return set_custom(raw, KEY, None, name) if name in (TREE, STEP) else raw
 
 
 def digest_document(name: str, raw: bytes) -> str:
     """Digests what a JSON file says, without the manifest and however it is written.
 
     Raises:
-        OrbaxMetadataError: It is no JSON.
+        OrbaxMetadataError: It is no JSON object.
     """
-    try:
-        document = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise OrbaxMetadataError(f"`{name}` is not JSON: {error}", "Copy the checkpoint again.") from error
-    if name in (TREE, STEP) and isinstance(document, dict):
+    document = decode_object(raw, name)
+    if name in (TREE, STEP):
         custom = document.pop("custom_metadata", None)
         others = {key: value for key, value in custom.items() if key != KEY} if isinstance(custom, dict) else custom
         document["custom_metadata"] = others or None

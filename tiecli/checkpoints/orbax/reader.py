@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Self
 from tiecli.boxes import Box
 from tiecli.checkpoints.orbax.directories import DATABASE, STEP
 from tiecli.checkpoints.orbax.item import StoredItem
+from tiecli.checkpoints.orbax.jsonfiles import decode_object
 from tiecli.checkpoints.orbax.location import Location
 from tiecli.checkpoints.orbax.sidecars import Sidecars, read_sidecars
 from tiecli.checkpoints.protocol import RAW, Extent, LeafStorage, Piece, Place, StoredForm
 from tiecli.checkpoints.storedfile import read_text_file
-from tiecli.errors import OrbaxMetadataError, UnsupportedCheckpointError
+from tiecli.errors import UnsupportedCheckpointError
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
 
@@ -115,12 +116,8 @@ class OrbaxReader:
     def _step_metadata(self) -> dict[str, object]:
         directory = self.location.step or self.location.item
         raw = read_text_file(directory / STEP, STEP)
-        try:
-            document = json.loads(raw) if raw is not None else {}
-        except (ValueError, RecursionError) as error:
-            raise OrbaxMetadataError(f"`{STEP}` is not JSON: {error}", "Copy the checkpoint again.") from error
-        custom = document.get("custom_metadata") if isinstance(document, dict) else None
-        metrics = document.get("metrics") if isinstance(document, dict) else None
+        document = {} if raw is None else decode_object(raw, STEP)
+        custom, metrics = document.get("custom_metadata"), document.get("metrics")
         found = dict(custom) if isinstance(custom, dict) else {}
         return {**found, "metrics": metrics} if metrics else found
 
