@@ -47,7 +47,7 @@ def derive_documents(
             and `array_metadatas/process_N` where there are any; others pass through.
         omitted: Leaves to leave out; those that the files do not list are left out already.
         changed: Leaves that stay and are stored in pieces of another shape now.
-        added: Leaves to list; those that the files list stay as they are.
+        added: Leaves to list; those that the files list already stay as they are.
 
     Returns:
         The same files; one in which nothing changes is returned as it is.
@@ -110,6 +110,11 @@ def _derive_tree(
     if rich is not None:
         document[_RICH] = rich.to_text()
     return raw if document == tree.document else encode_like(document, raw, tree.document)
+
+
+def _is_vacant(entry: Mapping[str, Any] | None) -> bool:
+    """Whether no leaf stands in a place: at most the None that another left."""
+    return entry is None or entry["value_metadata"]["value_type"] == NOTHING["value_type"]
 
 
 def _find_emptied(tree: TreeMetadata, omitted: Collection[KeyPath]) -> frozenset[KeyPath]:

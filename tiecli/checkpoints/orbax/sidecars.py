@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,8 +93,8 @@ def list_shardings(raw: bytes, label: str) -> Mapping[str, str]:
     texts: dict[str, str] = {}
     for key, text in decode_object(raw, label).items():
         try:
-            name = base64.urlsafe_b64decode(key.encode("ascii")).decode("utf-8")
-        except (UnicodeError, binascii.Error):
+            name = base64.b64decode(key, altchars=b"-_", validate=True).decode("utf-8")
+        except ValueError:
             raise damaged(label, f"`{key[:60]}` is no name of a leaf in base64") from None
         if not isinstance(text, str):
             raise damaged(label, f"the sharding of `{name}` is no text")
