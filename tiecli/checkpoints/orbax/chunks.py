@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from itertools import pairwise, product
 from math import prod
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from tiecli.boxes import Box, split_run
 from tiecli.checkpoints.blocks import Readable, numpy_dtype, read_box
 from tiecli.checkpoints.orbax.arrays import ArrayMetadata
-from tiecli.checkpoints.orbax.codecs import invert_axes
+from tiecli.checkpoints.orbax.codecs import ABSENT, ENTRY, invert_axes
 from tiecli.checkpoints.orbax.decoding import AGAIN, StoredBytes, StoredChunk, StoredPart, spoilt
 from tiecli.checkpoints.orbax.picking import plan_picks
 from tiecli.checkpoints.orbax.spool import Spool
@@ -25,9 +24,6 @@ __all__ = ["ChunkedLeaf", "StoredChunk"]
 
 Index = tuple[int, ...]
 
-# Source: zarr 3, codec `sharding_indexed`: what stands in the index for a part that is not there.
-_ABSENT = (1 << 64) - 1
-_ENTRY = struct.Struct("<QQ")
 # An index has at most 1 MiB.
 _INDEXES = 16
 # More elements than this are read run by run.
@@ -140,7 +136,7 @@ class ChunkedLeaf:
         if self._is_flat and all(offset + length <= after for (offset, length), (after, _) in pairwise(pieces)):
             return self._pick((0,) * len(self._side), pieces)
         is_ragged = any(offset % itemsize or length % itemsize for offset, length in pieces)
-        if len(pieces) == 1 or nbytes > _MOST_PLACES * itemsize or is_ragged:
+        if len(pieces) < 2 or nbytes > _MOST_PLACES * itemsize or is_ragged:
             buffer, done = memoryview(bytearray(nbytes)), 0
             for offset, length in pieces:
                 self.read_into(offset, buffer[done : done + length])
@@ -189,8 +185,8 @@ class ChunkedLeaf:
             if len(self._indexes) >= _INDEXES:
                 self._indexes.clear()
             index = self._indexes[number] = self._read_index(chunk, entries, label)
-        offset, nbytes = _ENTRY.unpack_from(index, entry * _ENTRY.size)
-        if offset == nbytes == _ABSENT:
+        offset, nbytes = ENTRY.unpack_from(index, entry * ENTRY.size)
+        if offset == nbytes == ABSENT:
             raise MissingChunkError(f"part {entry} of the shard `{label}` is not stored", AGAIN)
         if offset + nbytes > chunk.nbytes:
             raise spoilt(label, f"its part {entry} ends at byte {offset + nbytes:,} of {chunk.nbytes:,}")
@@ -199,7 +195,7 @@ class ChunkedLeaf:
     def _read_index(self, chunk: StoredChunk, entries: int, label: str) -> bytes:
         sharding = self.metadata.layout.sharding
         assert sharding is not None
-        nbytes = entries * _ENTRY.size
+        nbytes = entries * ENTRY.size
         size = nbytes + 4 * sharding.index_checked
         if size > chunk.nbytes:
             raise spoilt(label, f"{chunk.nbytes:,} bytes, fewer than the {size:,} of its index")

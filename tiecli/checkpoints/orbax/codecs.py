@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import prod
@@ -18,6 +19,14 @@ _MOST_PARTS = 1 << 16
 _ELSEWHERE = "Restore it where it was saved, and save it again with Orbax's own defaults."
 # What either version calls the compressors that both can have, and their usual levels.
 _LEVELS: Mapping[str, int] = {"zstd": 1, "gzip": 6, "zlib": 6}
+
+
+# Source: zarr 3, codec `sharding_indexed`.
+ENTRY = struct.Struct("<QQ")
+"""An entry of a shard's index: where a part begins in the shard, and how many bytes it has."""
+
+ABSENT = (1 << 64) - 1
+"""What stands there twice for a part that is not stored."""
 
 
 class ByteCodec(NamedTuple):
@@ -76,14 +85,15 @@ def invert_axes(axes: Axes) -> Axes:
 
 
 def settle_axes(axes: Axes, lengths: Shape) -> Axes:
-    """Gives the plain order for one that differs from it in axes of length 1 only, else the order itself.
+    """Gives one order for all that differ in axes of length 1 only: the plain one if it is among them.
 
     Example:
-        >>> settle_axes((1, 0), (1, 7))
-        (0, 1)
+        >>> settle_axes((1, 0), (1, 7)), settle_axes((2, 1, 0), (5, 1, 7))
+        ((0, 1), (1, 2, 0))
     """
-    long = [axis for axis in axes if lengths[axis] != 1]
-    return tuple(range(len(axes))) if long == sorted(long) else axes
+    plain = tuple(range(len(axes)))
+    long = tuple(axis for axis in axes if lengths[axis] != 1)
+    return plain if long == tuple(sorted(long)) else (*(axis for axis in plain if lengths[axis] == 1), *long)
 
 
 def unsupported(label: str, what: str) -> UnsupportedCheckpointError:

@@ -8,7 +8,7 @@ from threading import local
 from typing import IO, TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from tiecli.checkpoints.orbax.codecs import ByteCodec
-from tiecli.checkpoints.storedfile import changed, reading
+from tiecli.checkpoints.storedfile import changed, unreadable
 from tiecli.errors import ChunkError
 
 if TYPE_CHECKING:
@@ -80,8 +80,10 @@ class StoredBytes:
             return
         done = 0
         while done < len(buffer):
-            with reading(self.label):
+            try:
                 count = os.preadv(chunk.descriptor, [buffer[done:]], chunk.offset + offset + done)
+            except OSError as error:
+                raise unreadable(self.label, error) from error
             if count == 0:
                 raise changed(self.label, "the file that holds it became shorter")
             done += count
@@ -91,8 +93,10 @@ class StoredBytes:
         size = min(size, self.chunk.nbytes - offset)
         if self.chunk.descriptor < 0:
             return self.chunk.inline[offset : offset + size]
-        with reading(self.label):
+        try:
             raw = os.pread(self.chunk.descriptor, size, self.chunk.offset + offset)
+        except OSError as error:
+            raise unreadable(self.label, error) from error
         if len(raw) < size:
             rest = bytearray(size - len(raw))
             self.read_into(memoryview(rest), offset + len(raw))

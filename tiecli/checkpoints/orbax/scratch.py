@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from threading import Lock
 
-from tiecli.checkpoints.storedfile import changed, reading
+from tiecli.checkpoints.storedfile import changed, unreadable
 from tiecli.errors import WriteFailedError
 
 # Where /tmp is kept in memory, /var/tmp is on a disk.
 _IN_MEMORY, _ON_DISK = "/tmp", "/var/tmp"  # noqa: S108  # tempfile makes the file, without a name
+_PIECE_NBYTES = 1 << 20
 _LABEL = "a temporary file"
 
 
@@ -34,6 +36,7 @@ class ScratchFile:
             self._file = tempfile.TemporaryFile(buffering=0, dir=place)  # noqa: SIM115  # closed by `__del__`
         except OSError as error:
             raise _refused(error) from error
+        self._descriptor = self._file.fileno()
         self.nbytes = 0
         self._lock = Lock()
 
@@ -53,7 +56,7 @@ class ScratchFile:
         done = 0
         while done < len(view):
             try:
-                done += os.pwrite(self._file.fileno(), view[done:], start + done)
+                done += os.pwrite(self._descriptor, view[done:], start + done)
             except OSError as error:
                 raise _refused(error) from error
         return start
@@ -66,11 +69,20 @@ class ScratchFile:
         """
         done = 0
         while done < len(buffer):
-            with reading(_LABEL):
-                count = os.preadv(self._file.fileno(), [buffer[done:]], offset + done)
+            try:
+                count = os.preadv(self._descriptor, [buffer[done:]], offset + done)
+            except OSError as error:
+                raise unreadable(_LABEL, error) from error
             if count == 0:
                 raise changed(_LABEL, "it became shorter")
             done += count
+
+    def read_all(self) -> Iterator[bytes]:
+        """Yields all that was written, in pieces; errors as for `read_into`."""
+        for start in range(0, self.nbytes, _PIECE_NBYTES):
+            piece = bytearray(min(_PIECE_NBYTES, self.nbytes - start))
+            self.read_into(memoryview(piece), start)
+            yield bytes(piece)
 
 
 def _refused(error: OSError) -> WriteFailedError:
