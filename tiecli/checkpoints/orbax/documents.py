@@ -100,7 +100,7 @@ def _derive_tree(
             entries[key] = entries[key] | {"value_metadata": value | {"write_shape": list(change.write_shape)}}
             if rich is not None:
                 rich.set_write_shape(path, change.write_shape)
-    fresh = {key: describe_leaf(path) for path in added if (key := entry_key(path)) not in entries}
+    fresh = {key: describe_leaf(path) for path in added if _is_vacant(entries.get(key := entry_key(path)))}
     if fresh and rich is not None:
         raise UnsupportedCheckpointError(
             f"`{TREE}` keeps rich types of its tree, to which tiecli adds no leaf",
