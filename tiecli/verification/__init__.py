@@ -1,0 +1,1 @@
+"""Verifying: whether a tied checkpoint computes, and trains, as it says."""
