@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tiecli.checkpoints.ocdbt.database import Value
 from tiecli.checkpoints.orbax.arrays import METADATA_KEYS, ArrayMetadata, make_array
 from tiecli.checkpoints.orbax.directories import STEP, TREE
 from tiecli.checkpoints.orbax.documents import LeafChange, derive_documents, set_custom, store_name
@@ -14,6 +15,7 @@ from tiecli.checkpoints.orbax.jsonfiles import decode_object
 from tiecli.checkpoints.orbax.leafdrafts import Encoded, LeafDraft, Stored, View
 from tiecli.checkpoints.orbax.originals import Base, find_base, remember
 from tiecli.checkpoints.orbax.reader import OrbaxReader
+from tiecli.checkpoints.orbax.strays import list_strays
 from tiecli.checkpoints.protocol import Metadata
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
@@ -44,12 +46,14 @@ class ItemDraft:
 
     Attributes:
         leaves: What the store is to hold.
+        strays: What its database holds beside them, by key, and goes on holding.
         documents: The JSON files, by name as `read_documents` names them.
         restored: Whether everything came back as before the first tie; None if nothing was to.
         notices: What the person at the terminal should know.
     """
 
     leaves: tuple[LeafDraft, ...]
+    strays: Mapping[str, Value]
     documents: Mapping[str, bytes]
     restored: bool | None
     notices: tuple[str, ...]
@@ -90,24 +94,12 @@ class ItemDrafting:
         restored = None
         if self.manifest is None and self.before is not None:
             restored = not self.base.edited and not added
-        notices = [
+        notices = tuple(
             f"`{name}` was changed by others since it was tied, so it is derived from what it says now"
             for name in self.base.edited
-        ]
-        strays = self._list_strays()
-        if strays:
-            notices.append(f"left out, since the tree names no such leaf: {', '.join(strays)}")
-        return ItemDraft(leaves, self._with_manifest(derived), restored, tuple(notices))
-
-    def _list_strays(self) -> list[str]:
-        """Lists arrays that the database holds and the tree does not name; no restore would find them."""
-        item = self.reader.item
-        if not item.use_ocdbt:
-            return []
-        known = {array.node.name for array in item.arrays.values()}
-        ends = tuple(f"/{key}" for key in METADATA_KEYS.values())
-        names = (key.rpartition("/")[0] for key in item.values if key.endswith(ends))
-        return [f"`{name}`" for name in names if name not in known]
+        )
+        strays = list_strays(self.reader.item, {leaf.name for leaf in leaves})
+        return ItemDraft(leaves, strays, self._with_manifest(derived), restored, notices)
 
     def _draft_leaves(self) -> Iterator[LeafDraft]:
         kept = set(self.asked.kept)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 from tiecli.checkpoints.copying import BLOCK, Output
@@ -29,9 +30,14 @@ _WORTH_ALIGNING = 1 << 20
 
 
 def write_database(
-    stage: Path, data: DataFiles, leaves: Sequence[LeafDraft], target: Target, progress: Progress
+    stage: Path,
+    data: DataFiles,
+    leaves: Sequence[LeafDraft],
+    target: Target,
+    progress: Progress,
+    strays: Mapping[str, Value] = MappingProxyType({}),
 ) -> list[WrittenFile]:
-    """Writes a database that holds the drafted leaves and nothing else.
+    """Writes a database that holds the drafted leaves.
 
     Kept values are packed into new data files, in their old order; or, where the target
     wants files linked, the old data files are, and only what is new is written.
@@ -42,6 +48,7 @@ def write_database(
         leaves: What to store.
         target: How kept files are to be treated, and whether to sync.
         progress: Told of every piece.
+        strays: What the source's database holds beside its leaves, which is kept.
 
     Raises:
         SourceChangedError: A data file became shorter.
@@ -49,12 +56,13 @@ def write_database(
         OSError: The system refused.
     """
     (stage / "d").mkdir(mode=0o755)
-    files = sorted({value.file for leaf in leaves for value in _kept_values(leaf) if value.file})
+    kept = [*strays.values(), *(value for leaf in leaves for value in _kept_values(leaf))]
+    files = sorted({value.file for value in kept if value.file})
     linked: list[WrittenFile] = []
     if target.kept_files != "copy":
         linked = [_bring(data.directory / name, stage / name, name, target, progress) for name in files]
     with Packer(stage, data, target.sync, progress, seed="".join(files)) as packer:
-        values = _place(leaves, packer, pack=not linked)
+        values = _place(leaves, strays, packer, pack=not linked)
     written = [*linked, *packer.written, *_write_tree(stage, values, sync=target.sync)]
     if target.sync:
         for directory in {(stage / file.name).parent for file in written}:
@@ -66,11 +74,12 @@ def _kept_values(leaf: LeafDraft) -> Iterable[Value]:
     return leaf.source.chunks.values() if isinstance(leaf.source, Stored) else ()
 
 
-def _place(leaves: Sequence[LeafDraft], packer: Packer, *, pack: bool) -> dict[str, Value]:
+def _place(leaves: Sequence[LeafDraft], strays: Mapping[str, Value], packer: Packer, *, pack: bool) -> dict[str, Value]:
     """Puts every chunk somewhere, and says where."""
-    values = {leaf.metadata_key: Value("", 0, len(leaf.raw), leaf.raw) for leaf in leaves}
-    kept = {value for leaf in leaves for value in _kept_values(leaf) if not _is_again(leaf)}
+    kept = {value for leaf in leaves for value in _kept_values(leaf) if not _is_again(leaf)} | {*strays.values()}
     placed = packer.copy(kept) if pack else {value: value for value in kept}
+    values = {key: placed[value] for key, value in strays.items()}
+    values |= {leaf.metadata_key: Value("", 0, len(leaf.raw), leaf.raw) for leaf in leaves}
     taken = packer.take([leaf.source.extent for leaf in leaves if isinstance(leaf.source, Taken)])
     for leaf in leaves:
         match leaf.source:

@@ -167,8 +167,11 @@ class ItemPublishing:
     def _build(self, stage: Path) -> list[WrittenFile]:
         """Writes the store and the JSON files, and opens the result once."""
         item = stage / self.unit.item
-        write = write_database if self.reader.item.use_ocdbt else write_files
-        files = write(item, self.reader.item.data, self.draft.leaves, self.target, self.progress)
+        data, draft = self.reader.item.data, self.draft
+        if self.reader.item.use_ocdbt:
+            files = write_database(item, data, draft.leaves, self.target, self.progress, draft.strays)
+        else:
+            files = write_files(item, data, draft.leaves, self.target, self.progress)
         mode = stat.S_IMODE((self.reader.location.item / TREE).stat().st_mode)
         for file in files:
             if file.how == "written":

@@ -17,6 +17,7 @@ from tiecli.checkpoints.orbax.item import StoredItem
 from tiecli.checkpoints.orbax.jsonfiles import decode_object
 from tiecli.checkpoints.orbax.location import Location
 from tiecli.checkpoints.orbax.sidecars import Sidecars, read_sidecars
+from tiecli.checkpoints.orbax.strays import name_strays
 from tiecli.checkpoints.protocol import RAW, Extent, LeafStorage, Piece, Place, StoredForm
 from tiecli.checkpoints.storedfile import read_text_file
 from tiecli.errors import UnsupportedCheckpointError
@@ -71,8 +72,9 @@ class OrbaxReader:
 
     @property
     def other_nodes(self) -> tuple[tuple[KeyPath, str], ...]:
-        """Places of the tree that hold no array, each with what it holds."""
-        return tuple((node.path, node.value_type) for node in self.item.tree.nodes if not node.is_array)
+        """Places of the tree that hold no array, each with what it holds; also arrays that have no place in it."""
+        found = [(node.path, node.value_type) for node in self.item.tree.nodes if not node.is_array]
+        return (*found, *((KeyPath((name,)), "unnamed array") for name in name_strays(self.item)))
 
     def describe(self) -> str:
         """Words which part of the checkpoint this is, and how it is laid out."""
