@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock
@@ -11,8 +12,10 @@ from typing import NamedTuple
 
 from tiecli.checkpoints.ocdbt.database import Value
 from tiecli.checkpoints.protocol import Place
-from tiecli.checkpoints.storedfile import changed, open_regular, unreadable
+from tiecli.checkpoints.storedfile import changed, open_regular, reading, unreadable
 from tiecli.errors import MissingChunkError
+
+AGAIN = "Copy the checkpoint again from where it is whole; nothing else can give these values back."
 
 
 class DataFile(NamedTuple):
@@ -55,19 +58,32 @@ class DataFiles:
 
         Raises:
             MissingChunkError: The file is missing, or ends before the value does.
+            LfsPointerError: It is a Git LFS pointer.
+            UnreadableFileError: The system refuses to look.
         """
         if value.file not in sizes:
-            try:
-                sizes[value.file] = (self.directory / value.file).stat().st_size
-            except OSError:
-                sizes[value.file] = -1
+            sizes[value.file] = self._measure(value.file, key)
         size = sizes[value.file]
         if size < value.offset + value.nbytes:
-            found = "is not there" if size < 0 else f"has {size:,} bytes"
+            label = str(self.directory / value.file)
+            _refuse_pointer(label)
             raise MissingChunkError(
-                f"`{key}` reaches to byte {value.offset + value.nbytes:,} of `{value.file}`, but that file {found}",
-                "Copy the checkpoint again from where it is whole; nothing else can give these values back.",
+                f"`{label}` is cut short: `{key}` reaches to its byte {value.offset + value.nbytes:,}, "
+                f"and it has {size:,}",
+                AGAIN,
             )
+
+    def _measure(self, file: str, key: str) -> int:
+        path = self.directory / file
+        try:
+            status = path.stat()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise MissingChunkError(f"`{path}` is missing: `{key}` is stored in it", AGAIN) from error
+        except OSError as error:
+            raise unreadable(str(path), error) from error
+        if not stat.S_ISREG(status.st_mode):
+            raise MissingChunkError(f"`{path}` is no regular file, but `{key}` is stored in it", AGAIN)
+        return status.st_size
 
     def read(self, value: Value) -> bytes:
         """Reads a whole value.
@@ -129,6 +145,16 @@ class DataFiles:
 
 def _stamp(status: os.stat_result) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
+
+
+def _refuse_pointer(label: str) -> None:
+    descriptor, _ = open_regular(Path(label), label)
+    with os.fdopen(descriptor, "rb") as file, reading(label):
+        start = file.read(512)
+    if start.startswith(b"version https://git-lfs"):
+        from tiecli.checkpoints.lookalikes import refuse_lookalike
+
+        refuse_lookalike(start, label)
 
 
 def list_files(directory: Path) -> Mapping[str, Value]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from tiecli.checkpoints.ocdbt.database import Value, read_database
 from tiecli.checkpoints.orbax.arrays import METADATA_KEYS, ArrayMetadata, parse_array
-from tiecli.checkpoints.orbax.datafiles import DataFiles, allow_many_files, list_files
+from tiecli.checkpoints.orbax.datafiles import AGAIN, DataFiles, allow_many_files, list_files
 from tiecli.checkpoints.orbax.directories import DATABASE, TREE
 from tiecli.checkpoints.orbax.location import Location
 from tiecli.checkpoints.orbax.treemetadata import TreeMetadata, TreeNode, parse_tree
@@ -103,11 +103,9 @@ class StoredItem:
                     raise self._missing(key, array)
                 if value.file and value.offset + value.nbytes > sizes.get(value.file, -1):
                     self.data.check_holds(value, key, sizes)
-                if expected not in (None, value.nbytes):
-                    raise MissingChunkError(
-                        f"`{key}` has {value.nbytes:,} bytes, expected {expected:,}",
-                        "Copy the checkpoint again from where it is whole.",
-                    )
+                if expected not in (None, value.nbytes) or not value.nbytes:
+                    wanted = "more" if expected is None else f"{expected:,}"
+                    raise MissingChunkError(f"`{key}` has {value.nbytes:,} bytes, expected {wanted}", AGAIN)
                 parts.append(value)
             yield path, tuple(parts)
 
@@ -117,10 +115,7 @@ class StoredItem:
                 f"the chunk `{key}` is not stored, as in checkpoints that leave chunks of zeros out",
                 "Restore it and save it again with a current Orbax, which stores every chunk.",
             )
-        return MissingChunkError(
-            f"`{array.node.path.spelling}`: its chunk `{key}` is missing",
-            "Copy the checkpoint again from where it is whole; nothing else can give these values back.",
-        )
+        return MissingChunkError(f"`{array.node.path.spelling}`: its chunk `{key}` is missing", AGAIN)
 
     def array(self, path: KeyPath) -> StoredArray:
         """Returns an array leaf.
