@@ -120,7 +120,7 @@ def locate(path: Path, selection: Selection) -> Location:
     _refuse_temporary(path)
     listing = list_directory(path)
     kind = judge_item(path, listing)
-    if kind != "other" and (kind == "tree" or not is_step(path, listing)):
+    if kind in ("tree", "unfinished") or (kind != "other" and not is_step(path, listing)):
         return _locate_item(path, listing, selection)
     if is_step(path, listing):
         return _locate_in_step(path, listing, selection)
@@ -128,7 +128,7 @@ def locate(path: Path, selection: Selection) -> Location:
     listing = list_directory(chosen.path)
     location = Location(path, "root", chosen.path, "", chosen.path, chosen.number, chosen.notices)
     kind = judge_item(chosen.path, listing)
-    if kind in ("tree", "aggregate"):
+    if kind in ("tree", "aggregate", "unfinished"):
         check_item(chosen.path, Part("", kind))
         if selection.item is not None:
             raise PartNotFoundError(f"`{chosen.path}` is itself an item, and has none", "Leave out --item.")

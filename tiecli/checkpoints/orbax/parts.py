@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tiecli.checkpoints.orbax.directories import (
+    DATABASE,
     DELETION,
     TEMPORARY,
     TREE,
@@ -157,9 +158,8 @@ def check_item(path: Path, item: Part, others: Sequence[Part] = ()) -> None:
                 "Restore it and save it again with a current Orbax.",
             )
         case "unfinished":
-            raise UnfinishedCheckpointError(
-                f"`{path}` is unfinished: it holds arrays, but no `_METADATA` or no `manifest.ocdbt`", _AGAIN
-            )
+            lacks = DATABASE if (path / TREE).exists() else TREE
+            raise UnfinishedCheckpointError(f"`{path}` is unfinished: it holds arrays, but no `{lacks}`", _AGAIN)
         case "empty":
             raise UnfinishedCheckpointError(f"`{path}` is empty: its save, or its copy, never ended", _AGAIN)
     what = "a JSON item" if item.kind == "json" else "no tree"

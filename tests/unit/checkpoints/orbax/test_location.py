@@ -250,7 +250,7 @@ def test_an_aggregate_is_refused_by_name(tmp_path: Path, names: tuple[str, ...])
         (("c/1/default/_METADATA", "c/7/"), "c/7", "is empty: its save, or its copy, never ended"),
         (("c/_CHECKPOINT_METADATA",), "c", "holds no item; its save, or its copy, never ended"),
         (("c/_CHECKPOINT_METADATA", "c/default/"), "c", "holds only empty items: `default` (empty)"),
-        (("c/manifest.ocdbt", "c/d/0"), "c", "but no `_METADATA` or no `manifest.ocdbt`"),
+        (("c/manifest.ocdbt", "c/d/0"), "c", "but no `_METADATA`"),
         (("c/_sharding",), "c", "is unfinished"),
         (("c/_METADATA", "c/ocdbt.process_0/manifest.ocdbt"), "c", "is unfinished"),
         (("c/7/default/manifest.ocdbt",), "c/7", "/7/default` is unfinished"),
