@@ -88,6 +88,28 @@ class Request(NamedTuple):
     like: Part | None
 
 
+class Saving(NamedTuple):
+    """What the other process is asked to save.
+
+    Attributes:
+        path: Where the item goes.
+        tree: Of numpy arrays; those of dtypes that jax has become jax arrays.
+        use_ocdbt: A database, or a file a chunk.
+        use_zarr3: Zarr 3, or zarr 2.
+        use_compression: Whether chunks are compressed.
+        chunk_byte_size: About how large a chunk may be.
+        spread: Over eight devices, or on one.
+    """
+
+    path: Path
+    tree: Any
+    use_ocdbt: bool = True
+    use_zarr3: bool = False
+    use_compression: bool = True
+    chunk_byte_size: int | None = None
+    spread: bool = False
+
+
 def list_parts(root: Path) -> tuple[Part, ...]:
     """Lists the items of a checkpoint: by step, then by name."""
     if (root / "_METADATA").exists():
@@ -128,10 +150,16 @@ class Restorer:
         """
         request = Request(*part, *attempt, like)
         if request not in self._known:
-            self._known[request] = self._ask(request)
+            found = self._ask(request)
+            self._known[request] = {str(KeyPath(keys)): RestoredLeaf(*leaf) for keys, leaf in found.items()}
         return self._known[request]
 
-    def _ask(self, request: Request) -> Leaves:
+    def save(self, saving: Saving) -> Part:
+        """Saves a tree as an item that stands alone."""
+        self._ask(saving)
+        return Part(saving.path, saving.path)
+
+    def _ask(self, request: Request | Saving) -> Any:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         pickle.dump(request, self._process.stdin)
@@ -139,7 +167,7 @@ class Restorer:
         found: Any = pickle.load(self._process.stdout)
         if isinstance(found, str):
             raise OrbaxRefusedError(found)
-        return {str(KeyPath(keys)): RestoredLeaf(*leaf) for keys, leaf in found.items()}
+        return found
 
     def close(self) -> None:
         """Ends the process."""
