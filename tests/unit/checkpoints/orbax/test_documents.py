@@ -248,6 +248,18 @@ def test_the_rich_tree_follows() -> None:
     assert len(derived["tree_metadata"]) == len(json.loads(originals["_METADATA"])["tree_metadata"]) - 3
 
 
+def test_both_trees_keep_an_element_alike() -> None:
+    """A None stands in the leaf's own place in either."""
+    leaf = {"category": "custom", "clazz": "ValueMetadataEntry", "data": {"value_type": "jax.Array"}}
+    raw = tree(("a", 0, "w"), ("a", 1, "w"), value_metadata_tree=json.dumps({"a": [{"w": leaf}, {"w": leaf}]}))
+
+    derived = json.loads(derive_documents({"_METADATA": raw}, [KeyPath(("a", 0, "w"))], {})["_METADATA"])
+
+    none = {"value_type": "None", "skip_deserialize": True}
+    assert json.loads(derived["value_metadata_tree"]) == {"a": [{"w": leaf | {"data": none}}, {"w": leaf}]}
+    assert derived["tree_metadata"]["('a', '0', 'w')"]["value_metadata"] == none
+
+
 def test_a_rich_tree_takes_no_new_leaf() -> None:
     """What its types would have to be is not known."""
     with pytest.raises(UnsupportedCheckpointError, match="keeps rich types of its tree"):

@@ -132,7 +132,9 @@ def test_orbax_needs_no_commit_marker_on_a_local_disk(tmp_path: Path) -> None:
         mark.unlink()
 
     assert locate(tmp_path / "c", ANY).step_number == 100
-    assert locate(tmp_path / "c" / "step_00000090", ANY).item_name == "default"
+    step = tmp_path / "c" / "step_00000090"
+    assert locate(step, ANY).item_name == "default"
+    assert locate(step / "default", ANY) == Location(step / "default", "item", step / "default", "default", step, 90)
 
 
 def test_steps_that_are_items_themselves(tmp_path: Path) -> None:
@@ -143,6 +145,15 @@ def test_steps_that_are_items_themselves(tmp_path: Path) -> None:
     assert locate(root, ANY) == Location(root, "root", step, "", step, 20)
     assert locate(step, ANY) == Location(step, "item", step, "", None, None)
     assert "is itself an item" in fail(root, PartNotFoundError, Selection(item="params")).message
+
+
+def test_a_name_may_end_in_digits_and_mean_no_step(tmp_path: Path) -> None:
+    """What the new API's `save` wrote stands alone, whatever it is called; only steps have a number."""
+    shutil.copytree(ORBAX / "v1", tmp_path / "gemma_2")
+
+    found = locate(tmp_path / "gemma_2", ANY)
+    assert (found.level, found.step_number) == ("step", None)
+    assert locate(tmp_path / "gemma_2" / "state", ANY).step_number is None
 
 
 def test_links_are_followed(tmp_path: Path) -> None:
