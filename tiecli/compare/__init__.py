@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tiecli.compare.leaves import CHUNK_NBYTES, Comparison, compare_leaf, describe_drift
+from tiecli.compare.stored import equal_as_stored
 from tiecli.compare.streams import digest_blocks, digest_leaf, has_digest, transformed_blocks
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "describe_drift",
     "digest_blocks",
     "digest_leaf",
+    "equal_as_stored",
     "has_digest",
     "transformed_blocks",
 ]

@@ -110,21 +110,38 @@ def compare_leaf(
             return Comparison(spec.size, 0, alias_digest=digest, canonical_digests=(digest,) if digest else ())
         run = _PlainRun(reader, alias, other_reader, canonicals[0], spec, measure, digests, cosine)
         return run.compare(progress)
-    from tiecli.compare.blockwise import LeafSource, compare_blocks
-    from tiecli.compare.differences import Tally
-
-    tally = Tally(spec.dtype, cosine=cosine)
-    leaves = tuple(LeafSource(other_reader, path) for path in canonicals)
-    measure = measure or cosine
-    complete = compare_blocks(
-        reader, alias, leaves, transform, tally, measure=measure, block_nbytes=block_nbytes, progress=progress
+    comparison = _compare_blocks(
+        reader, alias, other_reader, canonicals, transform, measure or cosine, cosine, block_nbytes, progress
     )
-    comparison = _conclude(spec, tally, complete)
     if not digests:
         return comparison
     alias_digest = digest_values(reader, alias)
     canonical_digests = tuple(digest_leaf(other_reader, path) for path in canonicals)
     return _with_digests(comparison, alias_digest, canonical_digests)
+
+
+def _compare_blocks(
+    reader: CheckpointReader,
+    alias: KeyPath,
+    other_reader: CheckpointReader,
+    canonicals: tuple[KeyPath, ...],
+    transform: Transform,
+    measure: bool,
+    cosine: bool,
+    block_nbytes: int,
+    progress: Progress,
+) -> Comparison:
+    """Compares a leaf with a transformed one."""
+    from tiecli.compare.blockwise import LeafSource, compare_blocks
+    from tiecli.compare.differences import Tally
+
+    spec = reader.specs()[alias]
+    tally = Tally(spec.dtype, cosine=cosine)
+    leaves = tuple(LeafSource(other_reader, path) for path in canonicals)
+    complete = compare_blocks(
+        reader, alias, leaves, transform, tally, measure=measure, block_nbytes=block_nbytes, progress=progress
+    )
+    return _conclude(spec, tally, complete)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,10 +62,12 @@ class FindReport:
     Attributes:
         hits: By kind, then in stored order of the aliases.
         leaves: Leaves in the checkpoint.
-        leaves_read_whole: Leaves of which every byte was read.
-        bytes_read: How much was read in all.
+        leaves_read_whole: Leaves of which every byte was read: all values, or all that is stored of them.
+        bytes_read: How much was read in all. A compressed leaf counts with its stored bytes where
+            those were compared, and with its values, up to the last that was wanted, where it was decoded.
         constant_leaves: Leaves found to hold one value throughout; these are never ties,
             unless declared. A leaf whose shape no other leaf has is not looked at.
+        shared_leaves: Leaves that are second names of the stored bytes of others, and so tied already.
         skipped: Leaves not searched: empty ones, single elements, booleans, and integers that
             look like indices rather than weights.
     """
@@ -75,4 +77,5 @@ class FindReport:
     leaves_read_whole: int
     bytes_read: int
     constant_leaves: int
+    shared_leaves: int
     skipped: int

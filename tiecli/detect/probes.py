@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from threading import Lock
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tiecli.checkpoints.protocol import CheckpointReader, Piece, Progress
 from tiecli.compare.differences import Bits, bits_of
 from tiecli.detect.subjects import Order, Subject, axis_orders, core_shape
+from tiecli.detect.threads import run_in_pairs
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import DTYPES, LeafSpec
 from tiecli.transforms.steps import MAX_RANK
@@ -28,6 +29,9 @@ SAMPLES = 64
 _TILE = 16
 # Samples closer together than this are fetched by one read.
 _GAP_NBYTES = 512
+# How far shallow samples go: so many elements from the start, or from the ends of as many columns.
+_REACH = 1 << 18
+_COLUMNS = 64
 _MIX = 0x9E3779B97F4A7C15
 
 
@@ -85,31 +89,37 @@ def make_probe(spec: LeafSpec, parts: Mapping[Section, Indices]) -> Probe:
     return Probe(spec, indices, sections, runs, gather)
 
 
-def whole_indices(shape: tuple[int, ...], count: int = SAMPLES) -> Indices:
+def whole_indices(shape: tuple[int, ...], count: int = SAMPLES, *, shallow: bool = False) -> Indices:
     """Samples a leaf where every leaf of the same core shape is sampled too.
+
+    Args:
+        shape: The leaf's.
+        count: How many samples to take.
+        shallow: As for `sample_places`.
 
     Returns:
         Positions in C order, `[orders, samples]`: one row for each way to turn the leaf.
     """
     core = core_shape(shape)
-    places = sample_places(core, count)
+    places = sample_places(core, count, shallow=shallow)
     return np.stack([places @ _strides(shape, order) for order in axis_orders(shape)])
 
 
-def layer_indices(shape: tuple[int, ...]) -> Indices:
+def layer_indices(shape: tuple[int, ...], *, shallow: bool = False) -> Indices:
     """Samples each layer of a stacked leaf like a leaf of its own, `[layers, orders, samples]`."""
-    inner = whole_indices(shape[1:])
+    inner = whole_indices(shape[1:], shallow=shallow)
     starts: Indices = np.arange(shape[0], dtype=np.int64) * prod(shape[1:])
     return starts[:, None, None] + inner
 
 
-def prefix_indices(shape: tuple[int, ...], axis: int, rows: int) -> Indices:
+def prefix_indices(shape: tuple[int, ...], axis: int, rows: int, *, shallow: bool = False) -> Indices:
     """Samples the first `rows` layers along an axis; independent of how many layers there are.
 
     Args:
         shape: The leaf's; of rank 2 at most, or `axis` is 0.
         axis: Along which the leaf may have been cut.
         rows: How many layers may be looked at; 16 at most.
+        shallow: Look at the first elements of each layer only.
     """
     width = prod(shape) // shape[axis]
     count = max(_TILE, 2 * SAMPLES // 4)
@@ -118,17 +128,23 @@ def prefix_indices(shape: tuple[int, ...], axis: int, rows: int) -> Indices:
     row_stride, column_stride = (1, shape[1]) if len(shape) == 2 and axis == 1 else (width, 1)
     tiles = []
     for number, top in enumerate((0, rows - tall)):
-        left = _pick(number, width - wide + 1)
+        left = _pick(number, (min(width, _COLUMNS) if shallow else width) - wide + 1)
         tile = np.add.outer((top + np.arange(tall)) * row_stride, (left + np.arange(wide)) * column_stride)
         tiles.append(tile.reshape(-1))
     return np.concatenate(tiles).astype(np.int64)
 
 
-def sample_places(core: tuple[int, ...], count: int) -> Indices:
+def sample_places(core: tuple[int, ...], count: int, *, shallow: bool = False) -> Indices:
     """Picks elements of a core shape, `[samples, rank]`: all of a small one, else small tiles.
 
     Whichever way a leaf is stored, a 4×4 tile touches four pages of it, where 16 single
-    elements would touch 16. The places depend on the core shape alone.
+    elements would touch 16. The places depend on nothing but the arguments.
+
+    Args:
+        core: Lengths in ascending order.
+        count: How many to pick, if there are as many.
+        shallow: Take them from near the start of the leaf, whichever way it is stored: what is
+            compressed must be decoded up to the last of them.
     """
     rank = len(core)
     if prod(core) <= count:
@@ -138,7 +154,10 @@ def sample_places(core: tuple[int, ...], count: int) -> Indices:
     sides[-1] = min(core[-1], _TILE // short)
     if rank > 1:
         sides[-2] = short
-    rooms = [length - side + 1 for length, side in zip(core, sides, strict=True)]
+    size = prod(core)
+    # Elements next to each other lie farthest apart if their axis is the outermost one: `size / length`.
+    reach = max(_REACH, size >> 10) if shallow else size
+    rooms = [max(1, min(length, reach * length // size) - side + 1) for length, side in zip(core, sides, strict=True)]
     tiles = -(-count // prod(sides))
     corners = np.array(
         [[_pick(tile * rank + axis, room) for axis, room in enumerate(rooms)] for tile in range(tiles)], np.int64
@@ -166,14 +185,19 @@ class Samples:
     """The samples of all leaves that are looked at, and a count of what they cost.
 
     Attributes:
+        reader: The checkpoint.
+        compressed: Leaves that must be decoded, up to the last of their samples.
+        twins: Leaves known to be equal to another one that is looked at in their place.
         constant: Leaves known to hold one value throughout.
         sparse: Digests of leaves whose samples hold one value, though the leaf does not.
         read_whole: Leaves of which every byte was read.
-        bytes_read: How much was read.
+        bytes_read: How much was read; of compressed leaves, how much was decoded.
     """
 
-    def __init__(self, reader: CheckpointReader, progress: Progress) -> None:
+    def __init__(self, reader: CheckpointReader, progress: Progress, compressed: Collection[KeyPath] = ()) -> None:
         self.reader = reader
+        self.compressed = compressed
+        self.twins: Mapping[KeyPath, KeyPath] = {}
         self.constant: set[KeyPath] = set()
         self.sparse: dict[KeyPath, Bits] = {}
         self.read_whole: set[KeyPath] = set()
@@ -209,16 +233,28 @@ class Samples:
 
     def read(self, wanted: Sequence[tuple[Probe, Sequence[Subject]]]) -> None:
         """Reads the samples of many leaves; asks the system to fetch them from disk all at once first."""
-        for probe, subjects in wanted:
-            for subject in subjects if probe.spec.nbytes > SMALL_NBYTES else ():
-                self.reader.expect_pieces(subject.path, probe.runs)
-        for probe, subjects in wanted:
-            for subject in subjects:
-                self._found[subject.path] = (probe, self._read_one(subject.path, probe))
+        tasks = [(leaf.path, probe) for probe, leaves in wanted for leaf in leaves if leaf.path not in self.twins]
+        large = [task for task in tasks if task[1].spec.nbytes > SMALL_NBYTES]
+        for path, probe in large:
+            self.reader.expect_pieces(path, probe.runs)
+        slow = [task for task in large if task[0] in self.compressed]
+        bits = run_in_pairs(lambda task: self._read_one(*task), slow)
+        decoded = {path: found for (path, _), found in zip(slow, bits, strict=True)}
+        for path, probe in tasks:
+            self._found[path] = (probe, decoded[path] if path in decoded else self._read_one(path, probe))
+        for path, first in self.twins.items():
+            if first in self._found:
+                self._found[path] = self._found[first]
+            if first in self.constant:
+                self.constant.add(path)
 
     def read_places(self, path: KeyPath, spec: LeafSpec, places: Indices) -> Bits:
         """Reads some more elements of a leaf."""
-        return self._read_one(path, make_probe(stored_spec(spec), {("more",): places}))
+        return self._read_one(self.stand_in(path), make_probe(stored_spec(spec), {("more",): places}))
+
+    def stand_in(self, path: KeyPath) -> KeyPath:
+        """Returns the leaf that is read in place of another: a twin, or itself."""
+        return self.twins.get(path, path)
 
     def _read_one(self, path: KeyPath, probe: Probe) -> Bits:
         raw = self.reader.read_pieces(path, probe.runs)
@@ -229,6 +265,9 @@ class Samples:
             # The two ends tell for almost all leaves.
             if bits[0] == bits[-1] and (bits == bits[0]).all():
                 self.constant.add(path)
+        elif path in self.compressed:
+            last, length = probe.runs[-1]
+            self.count(last + length)
         else:
             self.count(len(raw))
         return samples

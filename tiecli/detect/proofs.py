@@ -10,8 +10,6 @@ from tiecli.detect.probes import Samples
 from tiecli.detect.subjects import Subject
 from tiecli.transforms import Transform
 
-_BLOCK_NBYTES = 16 << 20
-
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -67,16 +65,16 @@ def prove(samples: Samples, candidate: Candidate) -> Outcome:
 def compare_pair(samples: Samples, candidate: Candidate, transform: Transform, *, measure: bool) -> Comparison:
     """Compares two whole leaves, and counts what that reads."""
     canonical, alias = candidate.canonical, candidate.alias
+    paths = tuple(samples.stand_in(leaf.path) for leaf in (alias, canonical))
     comparison = compare_leaf(
         samples.reader,
-        alias.path,
+        paths[0],
         samples.reader,
-        (canonical.path,),
+        paths[1:],
         transform,
         measure=measure,
-        block_nbytes=_BLOCK_NBYTES,
     )
-    if comparison.complete:
+    if comparison.complete and (paths[0] != paths[1] or not transform.is_same):
         is_whole = canonical.layer is None and canonical.spec.size <= alias.spec.size
         read = min(canonical.spec.size, alias.spec.size) * canonical.spec.dtype.bits // 8
         samples.count(alias.spec.nbytes + read, alias.path, *([canonical.path] if is_whole else []))

@@ -60,8 +60,7 @@ def find_ties(
         UnreadableFileError: The system refused a read.
     """
     preferences = Preferences(declared, named)
-    stated = {path for pair in preferences.stated for path in pair}
-    survey = take_survey(reader, stated, progress)
+    survey = take_survey(reader, preferences, progress)
     classes = form_classes(survey, preferences)
     forest = _Forest()
     candidates = list(_suggest(survey, classes, preferences))
@@ -84,6 +83,7 @@ def find_ties(
         len(samples.read_whole),
         samples.bytes_read,
         len(samples.constant),
+        len(survey.shared),
         survey.skipped,
     )
 

@@ -27,6 +27,10 @@ def fingerprint_sparse(samples: Samples, subject: Subject, background: int) -> W
         One row for each way to turn the leaf, as its samples have; None for a leaf that holds
         one value throughout, which is noted.
     """
+    first = samples.stand_in(subject.path)
+    if first in samples.sparse or first in samples.constant:
+        samples.constant.update({subject.path} if first in samples.constant else ())
+        return samples.sparse.get(first)
     nbytes, spec = subject.spec.nbytes, stored_spec(subject.spec)
     total = np.zeros((len(axis_orders(spec.shape)), 2), np.uint64)
     for offset in range(0, nbytes, CHUNK_NBYTES):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tiecli.checkpoints.protocol import CheckpointReader, Progress
+from tiecli.checkpoints.protocol import RAW, CheckpointReader, Progress
+from tiecli.detect.preferences import Preferences
 from tiecli.detect.probes import (
     Indices,
     Probe,
@@ -18,6 +19,7 @@ from tiecli.detect.probes import (
     whole_indices,
 )
 from tiecli.detect.subjects import Subject, core_shape
+from tiecli.detect.twins import Forms, find_shared, find_twins
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
 from tiecli.transforms.steps import MAX_RANK
@@ -72,6 +74,7 @@ class Survey:
         prefix_views: For each spec, the views that meet a view of another length, with the
             numbers of rows they were sampled in.
         samples: The samples.
+        shared: Leaves that are second names of the stored bytes of others; these stand for both.
         skipped: How many leaves are of no kind that is searched.
     """
 
@@ -81,6 +84,7 @@ class Survey:
     stacks: tuple[Subject, ...]
     prefix_views: Mapping[LeafSpec, Mapping[PrefixView, tuple[int, ...]]]
     samples: Samples
+    shared: Collection[KeyPath]
     skipped: int
 
 
@@ -94,23 +98,21 @@ def can_be_turned(spec: LeafSpec) -> bool:
     return spec.dtype.kind != "packed" and len(spec.shape) <= MAX_RANK
 
 
-def take_survey(reader: CheckpointReader, stated: Collection[KeyPath], progress: Progress) -> Survey:
+def take_survey(reader: CheckpointReader, preferences: Preferences, progress: Progress) -> Survey:
     """Groups leaves by shape and samples those that have a counterpart.
 
     Args:
         reader: The checkpoint.
-        stated: Leaves that a tie was declared for; these are sampled whatever they are.
+        preferences: Which leaf to keep, and which are stated to be tied: these are sampled whatever they are.
         progress: Told the bytes read.
     """
-    by_spec: dict[LeafSpec, list[Subject]] = {}
     specs = reader.specs()
-    for place, (path, spec) in enumerate(specs.items()):
-        by_spec.setdefault(spec, []).append(Subject(path, spec, place))
+    forms = {path: reader.stored_form(path) for path in specs}
+    leaves = [Subject(path, spec, place) for place, (path, spec) in enumerate(specs.items())]
+    shared = _list_shared(reader, forms, leaves, preferences)
+    stated = {path for pair in preferences.stated for path in pair}
+    by_spec = _group_by_spec((leaf for leaf in leaves if leaf.path not in shared), stated)
     stated_specs = {specs[path] for path in stated if path in specs}
-    for spec in [spec for spec in by_spec if not (spec.size and _is_searched(spec))]:
-        found = [subject for subject in by_spec.pop(spec) if subject.path in stated and spec.size]
-        if found:
-            by_spec[spec] = found
     families: dict[Family, list[Subject]] = {}
     for spec, found in by_spec.items():
         families.setdefault(family_of(spec), []).extend(found)
@@ -123,28 +125,54 @@ def take_survey(reader: CheckpointReader, stated: Collection[KeyPath], progress:
     }
     views = _find_prefix_views(by_spec)
     stack_specs = {stack.spec for stack in stacks}
-    samples = Samples(reader, progress)
+    subjects = {subject.path: subject for found in by_spec.values() for subject in found}
+    samples = Samples(reader, progress, {path for path, form in forms.items() if form.encoding != RAW})
+    samples.twins = find_twins(reader, {path: forms[path] for path in subjects}, samples.count)
+    shallow = bool(samples.compressed)
     samples.read(
         [
-            (_plan_probe(spec, views.get(spec, {}), whole=spec in wanted, layers=spec in stack_specs), found)
+            (_plan_probe(spec, views.get(spec, {}), spec in wanted, spec in stack_specs, shallow), found)
             for spec, found in by_spec.items()
             if spec in wanted or spec in stack_specs or spec in views
         ]
     )
-    subjects = {subject.path: subject for found in by_spec.values() for subject in found}
-    return Survey(reader, subjects, families, stacks, views, samples, len(specs) - len(subjects))
+    skipped = len(specs) - len(subjects) - len(shared)
+    return Survey(reader, subjects, families, stacks, views, samples, shared, skipped)
 
 
-def _plan_probe(spec: LeafSpec, views: Mapping[PrefixView, tuple[int, ...]], *, whole: bool, layers: bool) -> Probe:
+def _list_shared(
+    reader: CheckpointReader, forms: Forms, leaves: Sequence[Subject], preferences: Preferences
+) -> frozenset[KeyPath]:
+    """Lists leaves that are second names of others' stored bytes: these are tied already."""
+    subjects = {leaf.path: leaf for leaf in leaves}
+    shared: set[KeyPath] = set()
+    for group in find_shared(reader, forms):
+        kept = preferences.choose_among(subjects[path] for path in group)
+        shared.update(path for path in group if path != kept.path)
+    return frozenset(shared)
+
+
+def _group_by_spec(leaves: Iterable[Subject], stated: Collection[KeyPath]) -> dict[LeafSpec, list[Subject]]:
+    """Groups the leaves that are searched: those that may be weights, and those that a tie is stated for."""
+    by_spec: dict[LeafSpec, list[Subject]] = {}
+    for leaf in leaves:
+        if leaf.spec.size and (leaf.path in stated or _is_searched(leaf.spec)):
+            by_spec.setdefault(leaf.spec, []).append(leaf)
+    return by_spec
+
+
+def _plan_probe(
+    spec: LeafSpec, views: Mapping[PrefixView, tuple[int, ...]], whole: bool, layers: bool, shallow: bool
+) -> Probe:
     stored = stored_spec(spec)
     parts: dict[Section, Indices] = {}
     if whole:
-        parts["whole",] = whole_indices(stored.shape)
+        parts["whole",] = whole_indices(stored.shape, shallow=shallow)
     if layers:
-        parts["layers",] = layer_indices(stored.shape)
+        parts["layers",] = layer_indices(stored.shape, shallow=shallow)
     for view, tiers in views.items():
         for rows in tiers:
-            parts["prefix", view.axis, rows] = prefix_indices(spec.shape, view.axis, rows)
+            parts["prefix", view.axis, rows] = prefix_indices(spec.shape, view.axis, rows, shallow=shallow)
     return make_probe(stored, parts)
 
 

@@ -48,6 +48,7 @@ def find_to_json(report: FindReport, checkpoint: Path, selection: Selection = Se
             "leaves_read_whole": report.leaves_read_whole,
             "bytes_read": report.bytes_read,
             "constant_leaves": report.constant_leaves,
+            "shared_leaves": report.shared_leaves,
         },
     }
 
@@ -99,8 +100,12 @@ def _answer(report: FindReport) -> str:
     parts = [count_of(ties, "tie") if ties else "no tie"]
     parts += [f"{counts[kind]} {kind}" for kind in ("drifted", "ambiguous") if counts[kind]]
     read = f"{report.leaves_read_whole:,} of {count_of(report.leaves, 'leaf', 'leaves')} read whole"
-    constant = f"; {count_of(report.constant_leaves, 'constant leaf', 'constant leaves')} left out"
-    return f"{', '.join(parts)}; {read}{constant if report.constant_leaves else ''}"
+    rest = [read]
+    if report.constant_leaves:
+        rest.append(f"{count_of(report.constant_leaves, 'constant leaf', 'constant leaves')} left out")
+    if report.shared_leaves:
+        rest.append(f"{count_of(report.shared_leaves, 'leaf shares', 'leaves share')} the bytes of another already")
+    return "; ".join((", ".join(parts), *rest))
 
 
 def _right_side(hit: Hit) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from tiecli.architectures import named_like_ties
 from tiecli.checkpoints import open_reader
 from tiecli.checkpoints.protocol import Selection
-from tiecli.declared import list_shared, list_ties
+from tiecli.declared import list_ties
 from tiecli.detect import FindReport, find_ties
 from tiecli.verbs.tie import Tracker, track_nothing
 
@@ -39,7 +38,4 @@ def find(
         places = {path.spelling: path for path in specs}
         named = [(places[canonical], places[alias]) for canonical, alias in named_like_ties(places)]
         with track("searching", sum(spec.nbytes for spec in specs.values())) as progress:
-            report = find_ties(reader, declared=declared, named=named, progress=progress)
-        # These are written down, and stored once, though both names are in the tree.
-        shared = list_shared(reader)
-        return replace(report, hits=tuple(hit for hit in report.hits if hit.alias not in shared))
+            return find_ties(reader, declared=declared, named=named, progress=progress)

@@ -527,7 +527,7 @@ def test_empty_and_single_element_leaves_are_skipped(tmp_path: Path) -> None:
 
 def test_no_leaves_at_all(tmp_path: Path) -> None:
     """An empty checkpoint has no ties."""
-    assert find(tmp_path, {}) == FindReport((), 0, 0, 0, 0, 0)
+    assert find(tmp_path, {}) == FindReport((), 0, 0, 0, 0, 0, 0)
 
 
 def test_unrelated_leaves_give_no_hits(tmp_path: Path) -> None:

@@ -141,7 +141,8 @@ class Spool:
         buffer = memoryview(bytearray(sum(length for _, length in pieces)))
         with self._lock:
             source: Readable | None = self._held.get(part) or self._aside.get(part)
-        if source is None and part.nbytes <= HELD_NBYTES:
+        # What is wanted to its end is held, in case more of it is wanted.
+        if source is None and part.nbytes <= HELD_NBYTES and pieces and sum(pieces[-1]) * 2 > part.nbytes:
             source = self.open(part, label)
         decoder = Decoder(part, label) if source is None else None
         done = 0
