@@ -96,9 +96,11 @@ def plan_tie(
         PairingError: The two sides of a request do not pair up.
         TieConflictError: The ties contradict each other or the existing ones.
         TransformMismatchError: A transform does not give the alias's shape and dtype.
+        ManifestError: A canonical leaf of an existing tie is not stored.
     """
     if not requests:
         raise UsageError("no tie was asked for", "Name one with --src and --dst, or try `tiecli find`.")
+    existing.check_roots(specs)
     stated: dict[KeyPath, bool] = {}
     new_ties: list[Tie] = []
     aliases = existing.by_alias
@@ -129,6 +131,7 @@ def plan_untie(
     Raises:
         NothingToUntieError: The checkpoint has no tie.
         LeafNotFoundError: The pattern matches no alias.
+        ManifestError: A canonical leaf is not stored.
     """
     if not existing.ties:
         raise NothingToUntieError(
@@ -138,6 +141,7 @@ def plan_untie(
     chosen = {tie.alias for tie in existing}
     if select is not None:
         chosen = set(select_leaves(select, [tie.alias for tie in existing]))
+    existing.check_roots(specs)
     restored = []
     for tie in existing:
         if tie.alias in chosen:

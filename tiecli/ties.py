@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 
-from tiecli.errors import TieConflictError
+from tiecli.errors import ManifestError, TieConflictError
 from tiecli.keypaths import KeyPath, spell_leaves
 from tiecli.transforms import Transform, compose
 
@@ -73,6 +73,21 @@ class TieSet:
     def by_alias(self) -> Mapping[KeyPath, Tie]:
         """The ties, found by the leaf that follows."""
         return {tie.alias: tie for tie in self.ties}
+
+    def check_roots(self, stored: Container[KeyPath]) -> None:
+        """Checks that every canonical leaf is there; one that is not was lost after its alias was.
+
+        Raises:
+            ManifestError: One is not.
+        """
+        for tie in self.ties:
+            for path in tie.canonicals:
+                if path not in stored:
+                    raise ManifestError(
+                        f"the checkpoint says that `{tie.alias.spelling}` follows from `{path.spelling}`, "
+                        "but stores no such leaf",
+                        "Somebody dropped or renamed it since; an untied copy of the checkpoint is the way back.",
+                    )
 
 
 def _compose_to_root(tie: Tie, by_alias: Mapping[KeyPath, Tie]) -> Tie:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tiecli.errors import NothingToUntieError, TieConflictError, TransformMismatchError, UsageError
+from tiecli.errors import ManifestError, NothingToUntieError, TieConflictError, TransformMismatchError, UsageError
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import DTYPES, LeafSpec
 from tiecli.plan import TieRequest, plan_tie, plan_untie
@@ -86,3 +86,14 @@ def test_untie_of_some_leaves_the_others_tied() -> None:
     assert plan.bytes_after - plan.bytes_before == 8 * 4 * 4
     with pytest.raises(NothingToUntieError, match="no tie to undo"):
         plan_untie(SPECS, NONE)
+
+
+def test_ties_to_a_leaf_that_is_gone_are_refused() -> None:
+    """Somebody renamed or dropped the canonical leaf since: nothing can be worked out from it, nor tied to it."""
+    gone = TieSet((Tie(KeyPath.from_name("z"), (KeyPath.from_name("gone"),), SAME),))
+    expected = "says that `z` follows from `gone`, but stores no such leaf"
+
+    with pytest.raises(ManifestError, match=expected):
+        plan_untie(SPECS, gone)
+    with pytest.raises(ManifestError, match=expected):
+        plan_tie(SPECS, gone, [TieRequest("a", "b", SAME)])

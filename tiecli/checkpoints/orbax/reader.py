@@ -127,13 +127,15 @@ class OrbaxReader:
         """Returns the ties that tiecli wrote down, or None.
 
         Raises:
-            ManifestError: The manifest is damaged, or newer than this tiecli.
+            ManifestError: The manifest is damaged, or newer than this tiecli, or names a leaf that is not there.
         """
         if self._manifest is None and KEY in self.item.tree.custom:
             # Brings the transforms along, which most checkpoints have no use for.
             from tiecli.manifest import Manifest
 
-            self._manifest = Manifest.from_json(json.dumps(self.item.tree.custom[KEY], ensure_ascii=False))
+            manifest = Manifest.from_json(json.dumps(self.item.tree.custom[KEY], ensure_ascii=False))
+            manifest.ties.check_roots(self.item.arrays)
+            self._manifest = manifest
         return self._manifest
 
     def text(self, name: str) -> str | None:  # noqa: ARG002
