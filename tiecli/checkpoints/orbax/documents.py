@@ -10,7 +10,7 @@ from tiecli.checkpoints.orbax.directories import TREE
 from tiecli.checkpoints.orbax.jsonfiles import damaged, decode_object, encode_like
 from tiecli.checkpoints.orbax.richtree import RichTree
 from tiecli.checkpoints.orbax.sidecars import ARRAYS, SHARDING, encode_name, list_arrays
-from tiecli.checkpoints.orbax.treemetadata import MAPPING, NOTHING, SEQUENCE, TreeMetadata, parse_tree
+from tiecli.checkpoints.orbax.treemetadata import EMPTY_TYPES, MAPPING, NOTHING, SEQUENCE, TreeMetadata, parse_tree
 from tiecli.errors import UnsupportedCheckpointError
 from tiecli.keypaths import Key, KeyPath
 
@@ -218,6 +218,7 @@ def entry_key(path: KeyPath) -> str:
 
 
 def describe_leaf(path: KeyPath, value_type: str = "np.ndarray") -> dict[str, Any]:
-    """Describes a leaf as `_METADATA` does."""
+    """Describes a leaf, or an empty node, as `_METADATA` does."""
     keys = [{"key": str(key), "key_type": SEQUENCE if isinstance(key, int) else MAPPING} for key in path.keys]
-    return {"key_metadata": keys, "value_metadata": {"value_type": value_type, "skip_deserialize": False}}
+    value = {"value_type": value_type, "skip_deserialize": value_type in EMPTY_TYPES}
+    return {"key_metadata": keys, "value_metadata": value}
