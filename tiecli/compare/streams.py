@@ -56,9 +56,18 @@ def digest_values(reader: CheckpointReader, path: KeyPath) -> str:
 
 
 def has_digest(reader: CheckpointReader, path: KeyPath, recorded: str) -> bool:
-    """Whether a leaf still is what a recorded digest says, be it of its values or of its stored bytes."""
-    digest = digest_stored if is_of_stored(recorded) else digest_values
-    return digest(reader, path) == recorded
+    """Whether a leaf still is what a recorded digest says, be it of its values or of its stored bytes.
+
+    Raises:
+        ChunkError: It is not, and does not even decode.
+    """
+    if not is_of_stored(recorded):
+        return digest_values(reader, path) == recorded
+    if digest_stored(reader, path) == recorded:
+        return True
+    # Other bytes may be new values, or damage; only those that decode are values.
+    digest_values(reader, path)
+    return False
 
 
 def _value_blocks(reader: CheckpointReader, path: KeyPath, nbytes: int) -> Iterator[memoryview]:
