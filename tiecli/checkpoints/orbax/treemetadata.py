@@ -191,19 +191,12 @@ def _check_names(nodes: list[TreeNode]) -> None:
 
 
 def _repeats(raw: bytes, label: str) -> bool:
-    found = False
-
-    def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        nonlocal found
-        members = dict(pairs)
-        found = found or len(members) < len(pairs)
-        return members
-
+    repeats: list[bool] = []
     try:
-        json.loads(raw, object_pairs_hook=note)
+        json.loads(raw, object_pairs_hook=lambda pairs: repeats.append(len(dict(pairs)) < len(pairs)))
     except RecursionError as error:
         raise damaged(label, "it is nested too deep") from error
-    return found
+    return any(repeats)
 
 
 def _flag(document: Mapping[str, Any], key: str, default: bool | None, label: str) -> bool | None:
