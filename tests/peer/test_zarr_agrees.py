@@ -85,9 +85,9 @@ def make_values(metadata: ArrayMetadata) -> NDArray[Any]:
     """Makes an array that a document fits, of any bits."""
     spec = metadata.spec
     dtype = numpy_dtype(spec.dtype, "w")
-    if spec.dtype.kind == "bool":
-        return (np.arange(spec.size) % 3 == 0).reshape(spec.shape)
-    return np.random.default_rng(7).integers(0, 255, spec.nbytes, np.uint8).view(dtype).reshape(spec.shape)
+    bits: NDArray[Any] = np.random.default_rng(7).integers(0, 2 if dtype == np.bool_ else 256, spec.nbytes, np.uint8)
+    array: NDArray[Any] = bits.view(dtype).reshape(spec.shape)
+    return array
 
 
 def write_files(directory: Path, metadata: ArrayMetadata, stored: Mapping[str, bytes]) -> None:

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from tiecli.boxes import Box, split_run
 from tiecli.checkpoints.blocks import Readable, numpy_dtype, read_box
 from tiecli.checkpoints.orbax.arrays import ArrayMetadata
-from tiecli.checkpoints.orbax.codecs import ABSENT, ENTRY, invert_axes
-from tiecli.checkpoints.orbax.decoding import AGAIN, StoredBytes, StoredChunk, StoredPart, spoilt
+from tiecli.checkpoints.orbax.codecs import Sharding, invert_axes
+from tiecli.checkpoints.orbax.decoding import StoredBytes, StoredChunk, StoredPart, spoilt
 from tiecli.checkpoints.orbax.picking import plan_picks
+from tiecli.checkpoints.orbax.shards import cut_part, read_index
 from tiecli.checkpoints.orbax.spool import Spool
 from tiecli.checkpoints.protocol import Piece
-from tiecli.errors import MissingChunkError
 from tiecli.leaves import LeafSpec
 
 __all__ = ["ChunkedLeaf", "StoredChunk"]
@@ -157,7 +157,9 @@ class ChunkedLeaf:
 
     def _open(self, index: Index) -> Readable:
         part, label = self._locate(index)
-        return self._spool.open(part, label) if part.codecs else StoredBytes(part.chunk, label)
+        if not part.codecs:
+            return StoredBytes(part.chunk, label)
+        return self._spool.open(part, label, forward=self._is_plain)
 
     def _locate(self, index: Index) -> tuple[StoredPart, str]:
         """Finds the stored bytes of a part, and words what it is."""
@@ -168,45 +170,21 @@ class ChunkedLeaf:
         number = _ravel(at, counts)
         label = f"{self.label}/{metadata.key_style.spell(at)}"
         chunk = self._chunks[number]
-        if layout.sharding is not None:
-            axes = layout.sharding.axes
-            within = tuple(index[axis] % ratios[axis] for axis in axes)
-            entry = _ravel(within, tuple(ratios[axis] for axis in axes))
-            chunk = self._cut_shard(number, entry, prod(ratios), label)
+        if (sharding := layout.sharding) is not None:
+            within = tuple(index[axis] % ratios[axis] for axis in sharding.axes)
+            entry = _ravel(within, tuple(ratios[axis] for axis in sharding.axes))
+            chunk = cut_part(chunk, sharding, self._index_of(number, sharding, prod(ratios), label), entry, label)
         if not layout.codecs and chunk.nbytes != self._part_nbytes:
             raise spoilt(label, f"{chunk.nbytes:,} bytes, expected {self._part_nbytes:,}")
         return StoredPart(chunk, layout.codecs, self._part_nbytes), label
 
-    def _cut_shard(self, number: int, entry: int, entries: int, label: str) -> StoredChunk:
-        """Finds one part of a shard by its index."""
-        chunk = self._chunks[number]
+    def _index_of(self, number: int, sharding: Sharding, entries: int, label: str) -> bytes:
         index = self._indexes.get(number)
         if index is None:
             if len(self._indexes) >= _INDEXES:
                 self._indexes.clear()
-            index = self._indexes[number] = self._read_index(chunk, entries, label)
-        offset, nbytes = ENTRY.unpack_from(index, entry * ENTRY.size)
-        if offset == nbytes == ABSENT:
-            raise MissingChunkError(f"part {entry} of the shard `{label}` is not stored", AGAIN)
-        if offset + nbytes > chunk.nbytes:
-            raise spoilt(label, f"its part {entry} ends at byte {offset + nbytes:,} of {chunk.nbytes:,}")
-        return chunk.cut(offset, nbytes)
-
-    def _read_index(self, chunk: StoredChunk, entries: int, label: str) -> bytes:
-        sharding = self.metadata.layout.sharding
-        assert sharding is not None
-        nbytes = entries * ENTRY.size
-        size = nbytes + 4 * sharding.index_checked
-        if size > chunk.nbytes:
-            raise spoilt(label, f"{chunk.nbytes:,} bytes, fewer than the {size:,} of its index")
-        start = 0 if sharding.index_first else chunk.nbytes - size
-        raw = StoredBytes(chunk, label).read(size, start)
-        if sharding.index_checked:
-            import google_crc32c
-
-            if google_crc32c.value(raw[:nbytes]) != int.from_bytes(raw[nbytes:], "little"):
-                raise spoilt(label, "the CRC-32C of its index does not match")
-        return raw
+            index = self._indexes[number] = read_index(self._chunks[number], sharding, entries, label)
+        return index
 
 
 def _ravel(index: Index, counts: Index) -> int:

@@ -29,13 +29,13 @@ class ScratchFile:
         Raises:
             WriteFailedError: The system refuses.
         """
-        place = tempfile.gettempdir()
-        if place == _IN_MEMORY and os.access(_ON_DISK, os.W_OK):
-            place = _ON_DISK
+        self._place = tempfile.gettempdir()
+        if self._place == _IN_MEMORY and os.access(_ON_DISK, os.W_OK):
+            self._place = _ON_DISK
         try:
-            self._file = tempfile.TemporaryFile(buffering=0, dir=place)  # noqa: SIM115  # closed by `__del__`
+            self._file = tempfile.TemporaryFile(buffering=0, dir=self._place)  # noqa: SIM115  # closed by `__del__`
         except OSError as error:
-            raise _refused(error) from error
+            raise self._refused(error) from error
         self._descriptor = self._file.fileno()
         self.nbytes = 0
         self._lock = Lock()
@@ -58,7 +58,7 @@ class ScratchFile:
             try:
                 done += os.pwrite(self._descriptor, view[done:], start + done)
             except OSError as error:
-                raise _refused(error) from error
+                raise self._refused(error) from error
         return start
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
@@ -84,9 +84,8 @@ class ScratchFile:
             self.read_into(memoryview(piece), start)
             yield bytes(piece)
 
-
-def _refused(error: OSError) -> WriteFailedError:
-    return WriteFailedError(
-        f"decoded values cannot be put aside in `{tempfile.gettempdir()}`: {(error.strerror or str(error)).lower()}",
-        "Set TMPDIR to a directory on a disk that has room for the largest leaf.",
-    )
+    def _refused(self, error: OSError) -> WriteFailedError:
+        return WriteFailedError(
+            f"decoded values cannot be put aside in `{self._place}`: {(error.strerror or str(error)).lower()}",
+            "Set TMPDIR to a directory on a disk that has room for the largest leaf.",
+        )

@@ -92,7 +92,7 @@ class Spool:
 
     Small parts are held in memory, the latest ones first. Large ones are streams: read from
     front to back they are decoded once and kept nowhere. What is wanted once more soon
-    after it was let go, or backward, is put aside on the disk.
+    after it was let go, or in another order, is put aside on the disk.
     """
 
     def __init__(self) -> None:
@@ -106,12 +106,13 @@ class Spool:
         self._past: OrderedDict[StoredPart, None] = OrderedDict()
         self._past_nbytes = 0
 
-    def open(self, part: StoredPart, label: str) -> Readable:
+    def open(self, part: StoredPart, label: str, *, forward: bool = True) -> Readable:
         """Gives a part to be read at any place; may be called from several threads.
 
         Args:
             part: Which.
             label: What errors call it.
+            forward: Whether it is likely to be read from front to back.
 
         Raises:
             ChunkError: It does not decode.
@@ -122,11 +123,12 @@ class Spool:
         with self._lock:
             if (found := self._find(part)) is not None:
                 return found
-            is_wanted_again = part in self._past
-            if not is_wanted_again and part.nbytes > HELD_NBYTES:
+            is_small = part.nbytes <= HELD_NBYTES
+            is_kept = part in self._past or not (is_small or forward)
+            if not is_small and not is_kept:
                 return self._begin(part, label)
-            self._make_room(part.nbytes)
-        if is_wanted_again:
+            self._make_room(part.nbytes if is_small else 0)
+        if is_kept:
             return self.put_aside(part, label)
         held = Held(decode_part(part, label))
         with self._lock:
@@ -180,9 +182,10 @@ class Spool:
         return aside
 
     def end(self, part: StoredPart) -> None:
-        """Forgets a stream that was read to its end."""
+        """Lets go of a stream that was read to its end."""
         with self._lock:
-            self._streams.pop(part, None)
+            if self._streams.pop(part, None) is not None:
+                self._remember(part)
 
     def close(self) -> None:
         """Lets go of everything."""
