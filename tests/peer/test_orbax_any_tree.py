@@ -95,7 +95,7 @@ def test_values_stay_where_they_were(drawn: Drawn, mode: str | None, restorer: R
         target = tiecli.Target(here / "tied", kept_files="hardlink" if drawn.link else "copy", sync=False)
         requests = drawn.requests(views=mode == "alias")
         if mode == "alias" and not drawn.layout["use_zarr3"]:
-            # Zarr 2 knows two orders of the elements, and only the bytes can tell whether a third is needed.
+            # Zarr 2 knows two orders of the elements; what would need a third is refused, so it is not asked for.
             shown = tiecli.tie(part.path, requests)
             requests = tuple(request for request in requests if request.dst not in list_omitted(shown))
         report = tiecli.tie(part.path, requests, target, mode=mode)
