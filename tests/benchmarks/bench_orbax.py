@@ -95,11 +95,11 @@ class Outputs:
         self.source, self.ties = source, ties
         self.out, self.tied = source.with_name("bench-out"), source.with_name("bench-tied")
 
-    def tie(self, out: Path, *options: str) -> Command:
+    def tie(self, out: Path, *options: str, mode: str = "omit") -> Command:
         """The command that ties the planted copy."""
         src, dst = self.ties
         named = ["--src", src, "--dst", dst, "--transform", "same"]
-        return [TIECLI, "tie", str(self.source), *named, "-o", str(out), *options]
+        return [TIECLI, "tie", str(self.source), *named, "-o", str(out), "--mode", mode, *options]
 
     def prepare(self, _: str) -> None:
         """Starts anew, with nothing left to be written to the disk."""
@@ -139,7 +139,7 @@ def bench_tie(outputs: Outputs, rounds: int) -> None:
         "cp -r + sync": ["sh", "-c", f"cp -r '{source}' '{out}' && find '{out}' -exec sync {{}} +"],
         "tie": outputs.tie(out),
         "tie --link": outputs.tie(out, "--link"),
-        "tie --mode alias": outputs.tie(out, "--mode", "alias"),
+        "tie --mode alias": outputs.tie(out, mode="alias"),
         "untie": [TIECLI, "untie", str(tied), "-o", str(out)],
         "untie --link": [TIECLI, "untie", str(tied), "-o", str(out), "--link"],
     }
