@@ -62,11 +62,7 @@ class StoredItem:
         self._watched = {name: _stamp(location.item / name) for name in (TREE, DATABASE)}
         self.data = DataFiles(location.item)
         try:
-            if self.use_ocdbt:
-                self.values: Mapping[str, Value] = read_database(location.item, str(location.item)).values
-            else:
-                allow_many_files()
-                self.values = list_files(location.item)
+            self.values: Mapping[str, Value] = self._list_values()
             self.arrays: Mapping[KeyPath, StoredArray] = {
                 node.path: self._open_array(node) for node in self.tree.nodes if node.is_array
             }
@@ -80,6 +76,16 @@ class StoredItem:
         """Whether the arrays lie in a database, rather than each chunk in a file."""
         stated = self.tree.use_ocdbt
         return (self.location.item / DATABASE).exists() if stated is None else stated
+
+    def _list_values(self) -> Mapping[str, Value]:
+        directory = self.location.item
+        if not self.use_ocdbt:
+            allow_many_files()
+            return list_files(directory)
+        if not (directory / DATABASE).exists() and not any(node.is_array for node in self.tree.nodes):
+            # A tree of texts and empty nodes: Orbax begins no database then.
+            return {}
+        return read_database(directory, str(directory)).values
 
     def _open_array(self, node: TreeNode) -> StoredArray:
         key = f"{node.name}/{METADATA_KEYS[3 if self.tree.use_zarr3 else 2]}"

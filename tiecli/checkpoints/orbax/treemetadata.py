@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tiecli.checkpoints.orbax.jsonfiles import damaged, decode_object
-from tiecli.errors import NameCollisionError
+from tiecli.errors import NameCollisionError, UnsupportedCheckpointError
 from tiecli.keypaths import Key, KeyPath
 
 ARRAY_TYPES = frozenset({"jax.Array", "np.ndarray", "scalar"})
@@ -76,6 +76,7 @@ def parse_tree(raw: bytes, label: str) -> TreeMetadata:
     Raises:
         OrbaxMetadataError: It is damaged, or contradicts itself; says where.
         NameCollisionError: Two leaves share one name.
+        UnsupportedCheckpointError: The tree is a single leaf, which has no name.
     """
     collecting = gc.isenabled()
     # Many thousand containers and no cycle: collecting doubles the time.
@@ -172,6 +173,10 @@ def _check_names(nodes: list[TreeNode]) -> None:
     stored = [node for node in nodes if node.value_type not in EMPTY_TYPES]
     names = {node.name for node in stored}
     spellings = {node.path.spelling for node in stored}
+    if any(not node.path.keys for node in stored):
+        raise UnsupportedCheckpointError(
+            "the tree is one leaf without a name", "Save it as a dict: `{'params': array}` instead of `array`."
+        )
     if len(names) == len(spellings) == len(stored):
         return
     seen: dict[tuple[str, str], KeyPath] = {}

@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.checkpoints.orbax.trees import entry, tree, tree_of
 from tiecli.checkpoints.orbax.treemetadata import TreeNode, parse_tree
-from tiecli.errors import NameCollisionError, OrbaxMetadataError
+from tiecli.errors import NameCollisionError, OrbaxMetadataError, UnsupportedCheckpointError
 from tiecli.keypaths import Key, KeyPath
 
 ORBAX = Path(__file__).parents[4] / "fixtures" / "orbax"
@@ -53,10 +53,10 @@ def test_odd_keys_stay_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    "keys", [(), ("a",), (0,), ("a", 0, "b"), ("it's", 'say "hi"', "'\""), ("\n\0\x7f", "ö", "😀"), ("", ""), ("a,",)]
+    "keys", [("a",), (0,), ("a", 0, "b"), ("it's", 'say "hi"', "'\""), ("\n\0\x7f", "ö", "😀"), ("", ""), ("a,",)]
 )
 def test_keys_are_read_back(keys: tuple[Key, ...]) -> None:
-    """Whatever Python's text of a tuple does to a key; a tree may be one leaf."""
+    """Whatever Python's text of a tuple does to a key."""
     (node,) = parse_tree(tree(keys), "_METADATA").nodes
 
     assert node.path == KeyPath(keys)
@@ -194,6 +194,12 @@ def test_leaves_that_no_name_tells_apart() -> None:
     """An index, and a key that looks like one."""
     with pytest.raises(NameCollisionError, match="cannot be told apart by a name: both read `a\\[0\\]`"):
         parse_tree(tree(("a", 0), ("a[0]",)), "_METADATA")
+
+
+def test_a_tree_that_is_one_leaf() -> None:
+    """Orbax stores it without a name."""
+    with pytest.raises(UnsupportedCheckpointError, match="the tree is one leaf without a name"):
+        parse_tree(tree(()), "_METADATA")
 
 
 def test_empty_nodes_collide_with_nothing() -> None:
