@@ -118,15 +118,20 @@ def plan_tie(
 
 
 def plan_untie(
-    specs: Mapping[KeyPath, LeafSpec], existing: TieSet, select: str | None = None, shared: Collection[KeyPath] = ()
+    specs: Mapping[KeyPath, LeafSpec],
+    existing: TieSet,
+    select: str | None = None,
+    shared: Collection[KeyPath] = (),
+    own: Collection[KeyPath] = (),
 ) -> Plan:
     """Plans which aliases are stored again.
 
     Args:
         specs: Every stored leaf.
-        existing: The ties that may end, whose aliases are not stored.
+        existing: The ties that may end.
         select: Pattern of the aliases to restore; None for all.
         shared: Leaves that are second names of others' bytes.
+        own: Aliases that were stored anew, with other values, which they keep when their ties end.
 
     Raises:
         NothingToUntieError: The checkpoint has no tie.
@@ -144,13 +149,13 @@ def plan_untie(
     existing.check_roots(specs)
     restored = []
     for tie in existing:
-        if tie.alias in chosen:
+        if tie.alias in chosen and tie.alias not in own:
             sources = tuple(specs[path] for path in tie.canonicals)
             restored.append(PlannedTie(tie, tie.transform.spec(sources), sources))
     before = _count_bytes(specs, shared)
     remaining = TieSet(tuple(tie for tie in existing if tie.alias not in chosen))
     after = before + sum(planned.alias_spec.nbytes for planned in restored)
-    kept = tuple(path for path in specs if path not in chosen)
+    kept = tuple(path for path in specs if path not in chosen or path in own)
     return Plan(remaining, (), tuple(restored), kept, before, after)
 
 

@@ -88,6 +88,15 @@ def test_untie_of_some_leaves_the_others_tied() -> None:
         plan_untie(SPECS, NONE)
 
 
+def test_untie_keeps_what_was_stored_anew() -> None:
+    """An alias that has values of its own again is a leaf like others, but for its tie, which ends."""
+    ties = TieSet((Tie(B, (A,), SAME), Tie(C, (A,), TRANSPOSE)))
+
+    plan = plan_untie(SPECS, ties, shared={C}, own={B})
+
+    assert (plan.ties, [planned.tie.alias for planned in plan.restored], plan.kept) == (NONE, [C], (A, B, D))
+
+
 def test_ties_to_a_leaf_that_is_gone_are_refused() -> None:
     """Somebody renamed or dropped the canonical leaf since: nothing can be worked out from it, nor tied to it."""
     gone = TieSet((Tie(KeyPath.from_name("z"), (KeyPath.from_name("gone"),), SAME),))

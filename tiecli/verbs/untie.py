@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,9 @@ from tiecli.apply import apply_plan, is_as_tied
 from tiecli.architectures import plan_config_change
 from tiecli.checkpoints import open_reader
 from tiecli.checkpoints.protocol import CheckpointReader, Selection, Target
+from tiecli.compare import compare_leaf
 from tiecli.declared import CONFIG, list_open_ties, list_shared
+from tiecli.keypaths import KeyPath
 from tiecli.plan import Plan, plan_untie
 from tiecli.reports import ApplyReport, ReportedTie, report_plan
 from tiecli.ties import TieSet
@@ -43,7 +46,8 @@ def untie(
         TargetError: The target cannot be written; nothing was published.
     """
     with open_reader(Path(checkpoint), Selection(step, item)) as reader:
-        plan = plan_untie(reader.specs(), _list_candidates(reader, select), select, list_shared(reader))
+        candidates, shared = _list_candidates(reader, select), list_shared(reader)
+        plan = plan_untie(reader.specs(), candidates, select, shared, _list_own(reader, candidates, shared))
         report = _report(reader, plan)
         if target is None:
             return report
@@ -57,6 +61,22 @@ def untie(
 def _list_candidates(reader: CheckpointReader, select: str | None) -> TieSet:
     manifest = reader.manifest()
     return manifest.ties if manifest is not None and select is None else list_open_ties(reader)
+
+
+def _list_own(reader: CheckpointReader, ties: TieSet, shared: Collection[KeyPath]) -> frozenset[KeyPath]:
+    """Lists aliases that somebody stored anew with other values: those must not be lost."""
+    specs = reader.specs()
+    ties.check_roots(specs)
+    return frozenset(
+        tie.alias
+        for tie in ties
+        if tie.alias in specs
+        and tie.alias not in shared
+        and (
+            tie.transform.spec([specs[path] for path in tie.canonicals]) != specs[tie.alias]
+            or not compare_leaf(reader, tie.alias, reader, tie.canonicals, tie.transform, measure=False).equal
+        )
+    )
 
 
 def _report(reader: CheckpointReader, plan: Plan) -> ApplyReport:
@@ -75,6 +95,12 @@ def _report(reader: CheckpointReader, plan: Plan) -> ApplyReport:
             notices.append(
                 f"`{tie.canonical}` changed since `{alias}` was tied to it; `{alias}` follows its present values"
             )
+    ended = recorded.keys() - {tie.alias for tie in plan.ties} - {planned.tie.alias for planned in plan.restored}
+    notices += [
+        f"`{path.spelling}` was stored anew since it was tied; it keeps the values it has"
+        for path in plan.kept
+        if path in ended
+    ]
     return report_plan("untie", reader, plan, ties, _describe_config(reader, plan), notices)
 
 
