@@ -36,6 +36,9 @@ _KINDS: tuple[HitKind, ...] = (
     "drifted",
 )
 
+# Leaves that are decoded out of order are put aside on the disk: not four at once that are larger than this.
+_ALONE_NBYTES = 1 << 30
+
 
 def find_ties(
     reader: CheckpointReader,
@@ -108,7 +111,9 @@ def _prove(
             return prove(survey.samples, task)
         return settle_near(survey, task)
 
-    outcomes = [outcome for outcome in run_in_pairs(settle, tasks) if outcome is not None]
+    alone = [task for task in tasks if survey.samples.compressed and task.nbytes > _ALONE_NBYTES]
+    settled = [*map(settle, alone), *run_in_pairs(settle, tasks[len(alone) :])]
+    outcomes = [outcome for outcome in settled if outcome is not None]
     # Those that are not what they seemed may still be equal to each other.
     failed: dict[Subject, list[Candidate]] = {}
     for outcome in outcomes:
