@@ -17,6 +17,9 @@ lengths = st.integers(1, 7)
 endings = st.sampled_from([[], [ZSTD], [GZIP], [CRC], [ZSTD, CRC], [CRC, ZSTD], [CRC, GZIP, CRC]])
 compressors = st.sampled_from([None, *({"id": name, "level": 1} for name in ("zstd", "gzip", "zlib"))])
 
+# Up to how many bytes something is small, if not as usual.
+thresholds = st.none() | st.sampled_from([8, 64])
+
 
 def orders(rank: int) -> st.SearchStrategy[tuple[int, ...]]:
     """Permutations of axes."""

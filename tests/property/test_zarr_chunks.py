@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.property.strategies_zarr import documents, orders, values
-from tests.unit.checkpoints.orbax.zarrs import open_leaf, read, read_all, store
+from tests.property.strategies_zarr import documents, orders, thresholds, values
+from tests.unit.checkpoints.orbax.zarrs import limits, open_leaf, read, read_all, store
 from tiecli.checkpoints.blocks import numpy_dtype
 from tiecli.checkpoints.orbax.arrays import ArrayMetadata
 from tiecli.checkpoints.orbax.codecs import invert_axes
@@ -30,17 +30,19 @@ def test_values_come_back(document: dict[str, Any], data: st.DataObject) -> None
     """What is encoded as a document says is read as it says, in any run of bytes."""
     metadata = read(document)
     raw = draw_values(metadata, data.draw).tobytes()
-    stored = store(metadata, raw, data.draw(st.integers(1, 100)))
-    leaf = open_leaf(metadata, stored)
-    start = data.draw(st.integers(0, len(raw)))
-    part = bytearray(data.draw(st.integers(0, len(raw) - start)))
+    starts = data.draw(st.lists(st.integers(0, len(raw)), max_size=4))
+    with limits(data.draw(thresholds)):
+        stored = store(metadata, raw, data.draw(st.integers(1, 100)))
+        leaf = open_leaf(metadata, stored)
+        assert read_all(leaf) == raw
+        for start in starts:
+            part = bytearray(data.draw(st.integers(0, len(raw) - start)))
+            leaf.read_into(start, memoryview(part))
+            assert part == raw[start : start + len(part)]
 
     assert list(stored) == list(metadata.chunk_keys())
     assert all(metadata.stored_nbytes in (None, len(chunk)) for chunk in stored.values())
     assert metadata.encoding != RAW or list(stored.values()) == [raw]
-    assert read_all(leaf) == raw
-    leaf.read_into(start, memoryview(part))
-    assert part == raw[start : start + len(part)]
 
 
 @given(documents, st.data())
@@ -48,11 +50,11 @@ def test_boxes_are_slices(document: dict[str, Any], data: st.DataObject) -> None
     """A box of a leaf is the slice of its array, in an array of its own."""
     metadata = read(document)
     array = draw_values(metadata, data.draw)
-    leaf = open_leaf(metadata, store(metadata, array.tobytes()))
     box = tuple(
         tuple(sorted(data.draw(st.lists(st.integers(0, length), min_size=2, max_size=2)))) for length in array.shape
     )
-    found = leaf.read_box(box)  # type: ignore[arg-type]
+    with limits(data.draw(thresholds)):
+        found = open_leaf(metadata, store(metadata, array.tobytes())).read_box(box)  # type: ignore[arg-type]
 
     assert found.dtype == array.dtype
     assert found.flags.c_contiguous
@@ -72,7 +74,8 @@ def test_pieces_are_runs(document: dict[str, Any], data: st.DataObject) -> None:
     if data.draw(st.booleans()):
         pieces.sort()
 
-    assert leaf.read_pieces(pieces) == b"".join(raw[start : start + length] for start, length in pieces)
+    with limits(data.draw(thresholds)):
+        assert leaf.read_pieces(pieces) == b"".join(raw[start : start + length] for start, length in pieces)
 
 
 @given(documents, st.data())

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest.mock import patch
 
+from tiecli.checkpoints.orbax import decoding, encoding, spool
 from tiecli.checkpoints.orbax.arrays import ArrayMetadata, parse_array
 from tiecli.checkpoints.orbax.chunks import ChunkedLeaf, StoredChunk
 from tiecli.checkpoints.orbax.encoding import encode_chunks
@@ -83,3 +86,17 @@ def read_all(leaf: ChunkedLeaf) -> bytes:
     buffer = bytearray(leaf.metadata.spec.nbytes)
     leaf.read_into(0, memoryview(buffer))
     return bytes(buffer)
+
+
+@contextmanager
+def limits(nbytes: int | None) -> Iterator[None]:
+    """Has parts of more than so many bytes count as large, if that is said."""
+    with ExitStack() as stack:
+        if nbytes is not None:
+            stack.enter_context(patch.object(decoding, "_SMALL_NBYTES", nbytes // 2))
+            stack.enter_context(patch.object(encoding, "_HELD_NBYTES", nbytes))
+            stack.enter_context(patch.object(encoding, "_BLOCK_NBYTES", nbytes))
+            stack.enter_context(patch.object(spool, "HELD_NBYTES", nbytes))
+            stack.enter_context(patch.object(spool, "_BUFFER_NBYTES", nbytes))
+            stack.enter_context(patch.object(spool, "_MEMORY_NBYTES", 3 * nbytes))
+        yield
