@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from tiecli.checkpoints.storedfile import unreadable
+from tiecli.checkpoints.storedfile import read_text_file, unreadable
 
 TREE = "_METADATA"
 STEP = "_CHECKPOINT_METADATA"
 DATABASE = "manifest.ocdbt"
 TEMPORARY = ".orbax-checkpoint-tmp"
 DELETION = "_CHECKPOINT_DELETION"
+_COMMITTED = "commit_success.txt"
 
 # The new API marks what its `save` wrote, but not the steps of its training checkpointer.
 MARKER = "orbax.checkpoint"
@@ -150,9 +152,31 @@ def is_finished(step: Path) -> bool:
     Raises:
         UnreadableFileError: The system refuses.
     """
+    if not is_committed(step):
+        return False
     listing = list_directory(step)
     kind = judge_item(step, listing)
     if kind in ("tree", "aggregate"):
         return True
     kinds = {item.kind for item in list_items(step, listing)}
     return "unfinished" not in kinds and not kinds <= {"empty"}
+
+
+def is_committed(path: Path) -> bool:
+    """Whether a save got as far as its commit, as far as a step, or an item that stands alone, says.
+
+    In buckets Orbax saves in place, and marks what is whole by a file. Others have no such
+    file either, so that it takes more to tell: when the save began, and not when it ended.
+
+    Raises:
+        UnreadableFileError: The system refuses.
+    """
+    raw = None if (path / _COMMITTED).exists() else read_text_file(path / STEP, STEP)
+    try:
+        document = {} if raw is None else json.loads(raw)
+    except (ValueError, RecursionError):
+        return True  # Whoever reads more of it says what is wrong with it.
+    began, ended = (
+        document.get(f"{act}_timestamp_nsecs") if isinstance(document, dict) else None for act in ("init", "commit")
+    )
+    return began is None or ended is not None

@@ -14,6 +14,7 @@ from tiecli.checkpoints.orbax.directories import (
     Listing,
     Part,
     find_step_number,
+    is_committed,
     is_hollow,
     is_step,
     judge_item,
@@ -115,6 +116,17 @@ def locate(path: Path, selection: Selection) -> Location:
         UnsupportedCheckpointError: It is an item, or of a form, that has no leaves to read.
         UnreadableFileError: The system refuses.
     """
+    location = _find_item(path, selection)
+    whole = location.step or location.item
+    if not is_committed(whole):
+        raise UnfinishedCheckpointError(
+            f"`{whole}` was never committed: `{STEP}` says when its save began, and not when it ended",
+            "Wait for it if it is still running; otherwise give an earlier checkpoint.",
+        )
+    return location
+
+
+def _find_item(path: Path, selection: Selection) -> Location:
     if path.is_file():
         path = _climb(path) or path.parent
     _refuse_temporary(path)

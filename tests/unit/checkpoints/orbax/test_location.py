@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -247,6 +248,27 @@ def test_an_aggregate_is_refused_by_name(tmp_path: Path, names: tuple[str, ...])
     make(tmp_path, *names)
 
     assert "one msgpack file" in fail(tmp_path / "c", UnsupportedCheckpointError).message
+
+
+def test_a_save_in_place_that_was_never_committed(tmp_path: Path) -> None:
+    """As in a bucket: its metadata says when it began and not when it ended, and the marker is not there."""
+    shutil.copytree(ORBAX / "named-steps", tmp_path / "c")
+    earlier, latest = tmp_path / "c/step_00000090", tmp_path / "c/step_00000100"
+    text = (latest / "_CHECKPOINT_METADATA").read_text()
+    running = re.sub(r'("commit_timestamp_nsecs": )\d+', r"\1null", text)
+    (latest / "_CHECKPOINT_METADATA").write_text(running)
+
+    assert locate(tmp_path / "c", ANY).step == latest  # the marker has the last word
+    (latest / "commit_success.txt").unlink()
+
+    passed = locate(tmp_path / "c", ANY)
+    assert (passed.step, passed.notices) == (earlier, ("unfinished and passed over: step 100",))
+    for path in (latest, latest / "default", latest / "default/_METADATA"):
+        assert fail(path, UnfinishedCheckpointError).message.startswith(f"`{latest}` was never committed")
+    fail(tmp_path / "c", UnfinishedCheckpointError, Selection(step=100))
+
+    (latest / "_CHECKPOINT_METADATA").write_text(text)
+    assert locate(tmp_path / "c", ANY).step == latest
 
 
 @pytest.mark.parametrize(
