@@ -90,9 +90,11 @@ class ItemDrafting:
         leaves = tuple(self._draft_leaves())
         known = {*self.reader.item.arrays, *(self.before.by_alias if self.before else ())}
         added = [path for path in self.asked.fresh if path not in known]
-        derived = self._derive(leaves, added)
+        # Also an alias that returns: whoever changed the tree since may have written it without.
+        derived = self._derive(leaves, tuple(self.asked.fresh))
         restored = None
-        if self.manifest is None and self.before is not None:
+        # A converted checkpoint has ties, and no files of before them.
+        if self.manifest is None and self.before is not None and self.before.originals:
             restored = not self.base.edited and not added
         notices = tuple(
             f"`{name}` was changed by others since it was tied, so it is derived from what it says now"
