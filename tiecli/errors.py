@@ -11,6 +11,7 @@ TiecliError
 │   ├── TieConflictError          ties that contradict each other
 │   ├── NothingToUntieError       no such tie in the checkpoint
 │   ├── PlanFileError             a plan file that cannot be used
+│   ├── ConversionError           something that the other format cannot hold
 │   └── PartNotFoundError         no such step or item in an Orbax checkpoint
 ├── ProofError                    the bytes are not what the tie says
 │   ├── DriftedPairError          alias and T(canonical) differ
@@ -99,6 +100,10 @@ class NothingToUntieError(UsageError):
 
 class PlanFileError(UsageError):
     """A plan file is missing, damaged, or of another version."""
+
+
+class ConversionError(UsageError):
+    """The other format cannot hold something, or not so that it can be told afterwards what it was."""
 
 
 class PartNotFoundError(UsageError):

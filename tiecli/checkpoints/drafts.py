@@ -112,9 +112,11 @@ class Drafting:
             self._draft_single()
         else:
             self._draft_sharded()
-        if not tied and self.manifest is not None and not self.intact:
+        # A converted checkpoint has ties, and no files of before them.
+        remembered = self.manifest is not None and bool(self.manifest.originals)
+        if not tied and remembered and not self.intact:
             self.notices.append("the files were changed by others since they were tied, so their headers are new ones")
-        restored = None if tied or self.manifest is None else self.intact and not self._list_additions()
+        restored = None if tied or not remembered else self.intact and not self._list_additions()
         return Draft(self.layouts, self.texts, restored, tuple(self.notices))
 
     def _list_additions(self) -> list[str]:

@@ -199,13 +199,16 @@ def _spell(numbers: tuple[int, ...]) -> str:
     return ".".join(map(str, numbers)) or "-"
 
 
-def make_array(spec: LeafSpec, version: Version, *, like: ArrayMetadata | None = None) -> ArrayMetadata:
+def make_array(
+    spec: LeafSpec, version: Version, *, like: ArrayMetadata | None = None, whole: bool = False
+) -> ArrayMetadata:
     """Makes the metadata of a new leaf: one chunk in C order, or several along the first axis if it is large.
 
     Args:
         spec: What the leaf is; no packed dtype.
         version: Of zarr.
         like: Another leaf, to be compressed as it is and sharded if it is; None for plain bytes.
+        whole: One chunk, however large.
 
     Raises:
         UnsupportedCheckpointError: Zarr has no name for the dtype.
@@ -213,4 +216,4 @@ def make_array(spec: LeafSpec, version: Version, *, like: ArrayMetadata | None =
     # Only writing needs it.
     from tiecli.checkpoints.orbax.composing import compose_array
 
-    return read_document(compose_array(spec, version, like.layout if like else None), "a new leaf")
+    return read_document(compose_array(spec, version, like.layout if like else None, whole=whole), "a new leaf")

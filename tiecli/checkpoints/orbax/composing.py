@@ -14,7 +14,7 @@ from tiecli.leaves import LeafSpec
 CHUNK_NBYTES = 256 << 20
 
 
-def compose_array(spec: LeafSpec, version: int, like: Layout | None) -> Mapping[str, Any]:
+def compose_array(spec: LeafSpec, version: int, like: Layout | None, *, whole: bool) -> Mapping[str, Any]:
     """Composes the document of a new leaf; see `make_array`.
 
     Raises:
@@ -24,7 +24,7 @@ def compose_array(spec: LeafSpec, version: int, like: Layout | None) -> Mapping[
         dtype = spell_dtype(spec.dtype, version)
     except KeyError:
         raise unsupported("a new leaf", f"holds {spec.dtype}, for which zarr has no name") from None
-    chunk_shape = list(_split(spec))
+    chunk_shape = [max(1, length) for length in spec.shape] if whole else list(_split(spec))
     compressor = next((codec for codec in like.codecs if codec.name != "crc32c"), None) if like else None
     if version == 2:
         return {

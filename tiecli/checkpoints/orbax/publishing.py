@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ from tiecli.checkpoints.orbax.directories import DATABASE, STEP, TREE
 from tiecli.checkpoints.orbax.drafts import ItemDraft
 from tiecli.checkpoints.orbax.filestore import write_files
 from tiecli.checkpoints.orbax.item import StoredItem
+from tiecli.checkpoints.orbax.leafdrafts import LeafDraft
+from tiecli.checkpoints.orbax.location import Location
 from tiecli.checkpoints.orbax.packing import write_database
 from tiecli.checkpoints.orbax.reader import OrbaxReader
 from tiecli.checkpoints.protocol import Progress, Target, WrittenFile
@@ -186,27 +189,30 @@ class ItemPublishing:
             finally:
                 os.close(descriptor)
             files.append(WrittenFile(name, len(raw), "written"))
-        self._check_opens(item)
+        check_opens(self.reader.location._replace(root=item, item=item), self.draft.leaves)
         return files
 
-    def _check_opens(self, item: Path) -> None:
-        """Opens what was written; it is small, whatever the arrays are."""
-        try:
-            opened = StoredItem(self.reader.location._replace(root=item, item=item))
-        except CheckpointError as error:
-            raise WriteFailedError(
-                f"what was written cannot be read: {error.message}", "This is a bug; report it."
-            ) from error
-        try:
-            found = {array.node.name: array.metadata.spec for array in opened.arrays.values()}
-        finally:
-            opened.close()
-        expected = {leaf.name: leaf.metadata.spec for leaf in self.draft.leaves}
-        if found != expected:
-            strange = sorted(found.items() ^ expected.items())[0][0]
-            raise WriteFailedError(
-                f"`{strange}` is not as it should be in what was written", "This is a bug; report it."
-            )
+
+def check_opens(location: Location, leaves: Iterable[LeafDraft]) -> None:
+    """Opens an item that was just written; it is small, whatever the arrays are.
+
+    Raises:
+        WriteFailedError: It cannot be read, or does not hold what was drafted.
+    """
+    try:
+        opened = StoredItem(location)
+    except CheckpointError as error:
+        raise WriteFailedError(
+            f"what was written cannot be read: {error.message}", _BUG
+        ) from error
+    try:
+        found = {array.node.name: array.metadata.spec for array in opened.arrays.values()}
+    finally:
+        opened.close()
+    expected = {leaf.name: leaf.metadata.spec for leaf in leaves}
+    if found != expected:
+        strange = sorted(found.items() ^ expected.items())[0][0]
+        raise WriteFailedError(f"`{strange}` is not as it should be in what was written", _BUG)
 
 
 def _prefixes(name: str) -> list[str]:

@@ -1,0 +1,73 @@
+"""Describing: reads what an Orbax item says of its tree beside the values of its arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from tiecli.checkpoints.orbax.jsonfiles import damaged, decode_object
+from tiecli.checkpoints.orbax.reader import OrbaxReader
+from tiecli.checkpoints.orbax.sidecars import SHARDING, list_key_impls, list_shardings, read_texts
+from tiecli.checkpoints.orbax.treemetadata import EMPTY_TYPES
+from tiecli.checkpoints.orbax.treerecord import PLAIN, STRING, ArrayKind, TreeRecord
+from tiecli.checkpoints.storedfile import read_text_file
+from tiecli.keypaths import KeyPath
+
+STRINGS = "_strings.json"
+_RICH = "value_metadata_tree"
+_CUSTOM = "custom_metadata"
+
+
+class Description(NamedTuple):
+    """What was found, and what of it no record can hold.
+
+    Attributes:
+        record: What can be carried along.
+        notices: One line for each thing that cannot.
+    """
+
+    record: TreeRecord
+    notices: tuple[str, ...]
+
+
+def describe_tree(reader: OrbaxReader) -> Description:
+    """Reads what an item says of its tree.
+
+    Raises:
+        OrbaxMetadataError: A file is damaged.
+        UnreadableFileError: The system refuses.
+    """
+    sharding, arrays = read_texts(reader.location.item)
+    shardings = {} if sharding is None else list_shardings(sharding, SHARDING)
+    generators = {} if arrays is None else list_key_impls(*arrays)
+    texts = _read_strings(reader)
+    kinds: dict[KeyPath, ArrayKind] = {}
+    nodes: dict[KeyPath, str] = {}
+    strings: dict[KeyPath, str] = {}
+    strange: list[str] = []
+    for node in reader.item.tree.nodes:
+        if node.is_array:
+            kind = ArrayKind(node.value_type, shardings.get(node.name, ""), generators.get(node.name, ""))
+            if kind != PLAIN:
+                kinds[node.path] = kind
+        elif node.value_type == STRING and node.name in texts:
+            nodes[node.path], strings[node.path] = STRING, texts[node.name]
+        elif node.value_type in EMPTY_TYPES:
+            nodes[node.path] = node.value_type
+        else:
+            strange.append(f"`{node.path.spelling}` is left behind: a `{node.value_type}` is no array")
+    if reader.item.tree.document.get(_RICH) is not None:
+        strange.append("tuples and named tuples become lists and dicts, as they do where Orbax keeps no rich types")
+    if not isinstance(reader.item.tree.document.get(_CUSTOM), dict | None):
+        strange.append(f"the `{_CUSTOM}` of the tree is left behind: it is no object")
+    return Description(TreeRecord(kinds, nodes, strings), tuple(strange))
+
+
+def _read_strings(reader: OrbaxReader) -> Mapping[str, str]:
+    """Reads the texts of the tree by their names in the store."""
+    raw = read_text_file(reader.location.item / STRINGS, STRINGS)
+    texts = {} if raw is None else decode_object(raw, STRINGS)
+    for name, text in texts.items():
+        if not isinstance(text, str):
+            raise damaged(STRINGS, f"`{name}` is no text")
+    return texts
