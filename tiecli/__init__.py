@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tiecli.checkpoints import open_reader as open_reader
     from tiecli.checkpoints.protocol import Target as Target
+    from tiecli.conversion import ConvertReport as ConvertReport
     from tiecli.detect import FindReport as FindReport
     from tiecli.diffs import DiffReport as DiffReport
     from tiecli.errors import TiecliError as TiecliError
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from tiecli.ties import Tie as Tie
     from tiecli.ties import TieSet as TieSet
     from tiecli.transforms import Transform as Transform
+    from tiecli.verbs.convert import convert as convert
     from tiecli.verbs.diff import diff as diff
     from tiecli.verbs.find import find as find
     from tiecli.verbs.inspect import InspectReport as InspectReport
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 # Imported at first use: `tiecli --help` must not load what only `find` needs.
 _HOMES = {
     "ApplyReport": "tiecli.reports",
+    "ConvertReport": "tiecli.conversion",
     "DiffReport": "tiecli.diffs",
     "FindReport": "tiecli.detect",
     "InspectReport": "tiecli.verbs.inspect",
@@ -57,6 +60,7 @@ _HOMES = {
     "TieSet": "tiecli.ties",
     "TiecliError": "tiecli.errors",
     "Transform": "tiecli.transforms",
+    "convert": "tiecli.verbs.convert",
     "diff": "tiecli.verbs.diff",
     "find": "tiecli.verbs.find",
     "inspect": "tiecli.verbs.inspect",

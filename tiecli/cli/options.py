@@ -61,6 +61,13 @@ Link = Annotated[
 ]
 
 
+class Mode(StrEnum):
+    """What becomes of an alias."""
+
+    OMIT = "omit"
+    ALIAS = "alias"
+
+
 def choose_target(
     checkpoint: Path,
     output: Path | None,

@@ -17,6 +17,7 @@ from tiecli.cli.options import (
     Json,
     KeptFilesOption,
     Link,
+    Mode,
     NoSync,
     Output,
     Step,
@@ -35,13 +36,6 @@ class Keep(StrEnum):
 
     SRC = "src"
     DST = "dst"
-
-
-class Mode(StrEnum):
-    """What becomes of an alias."""
-
-    OMIT = "omit"
-    ALIAS = "alias"
 
 
 KeepOption = Annotated[
