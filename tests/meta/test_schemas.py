@@ -51,6 +51,18 @@ def test_writing_commands_follow_their_schema(tmp_path: Path, capsys: pytest.Cap
     jsonschema.validate(json.loads(header["__metadata__"]["tiecli"]), read_schema("manifest"))
 
 
+def test_convert_follows_its_schema(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both ways, with ties, and without writing."""
+    tied, item = tmp_path / "tied", tmp_path / "item"
+    assert main(["tie", GPT2, "--src", EMBED, "--dst", HEAD, "-o", str(tied)]) == 0
+    for source, options in ((tied, ["-o", str(item)]), (item, ["-o", str(tmp_path / "back")]), (item, [])):
+        capsys.readouterr()
+        assert main(["convert", str(source), *options, "--json"]) == 0
+        document = json.loads(capsys.readouterr().out)
+        jsonschema.validate(document, read_schema("convert"))
+        assert bool(document["files"]) == (document["output"] is not None) == bool(options)
+
+
 def test_errors_follow_their_schema(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An error of ours, and one of the argument parser."""
     for arguments in (["inspect", str(tmp_path / "nothing")], ["inspect"], ["tie", GPT2, "--nope"]):
