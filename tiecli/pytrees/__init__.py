@@ -1,0 +1,1 @@
+"""Pytrees: the ties of a checkpoint on a live tree of arrays."""
