@@ -16,7 +16,7 @@ Shape = tuple[int, ...]
 
 # A shard's index is held in memory while the shard is read: 16 bytes a part.
 _MOST_PARTS = 1 << 16
-_ELSEWHERE = "Restore it where it was saved, and save it again with Orbax's own defaults."
+_ELSEWHERE = "Save it in another form with the program that wrote it; docs/orbax.md lists what is read."
 # What either version calls the compressors that both can have, and their usual levels.
 _LEVELS: Mapping[str, int] = {"zstd": 1, "gzip": 6, "zlib": 6}
 
