@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,14 +28,14 @@ class TieRequest:
     """One tie as a person asks for it: `dst := transform(src)`.
 
     Attributes:
-        src: Pattern of the canonical leaf; `(a, b)` for `concat` and `stack`.
-        dst: Pattern of the alias.
+        src: The canonical leaf, or a pattern of it; `(a, b)` for `concat` and `stack`.
+        dst: The alias, or a pattern of it.
         transform: None means `same`, and that nobody vouches for it: a pair that also
             fits another transform is then refused.
     """
 
-    src: str
-    dst: str
+    src: str | KeyPath
+    dst: str | KeyPath
     transform: Transform | None = None
 
 
@@ -104,7 +104,7 @@ def plan_tie(
     stated: dict[KeyPath, bool] = {}
     new_ties: list[Tie] = []
     aliases = existing.by_alias
-    names = {path.spelling: path for path in (*specs, *aliases)}
+    names = _name_leaves((*specs, *aliases))
     for request in requests:
         for sources, alias in _pair(request, names, aliases):
             new_ties.append(Tie(alias, sources, request.transform or SAME))
@@ -163,14 +163,28 @@ def _count_bytes(specs: Mapping[KeyPath, LeafSpec], shared: Collection[KeyPath])
     return sum(spec.nbytes for path, spec in specs.items() if path not in shared)
 
 
+def _name_leaves(paths: Iterable[KeyPath]) -> Mapping[str | KeyPath, KeyPath]:
+    """Indexes leaves by how they are spelled, and by themselves."""
+    names: dict[str | KeyPath, KeyPath] = {}
+    for path in paths:
+        known = names.setdefault(path.spelling, path)
+        if known != path and str(path) == path.spelling:
+            # Two leaves that are spelled alike: the text form of one has quotes, and can be given in full.
+            names[path.spelling] = path
+        names[path] = path
+    return names
+
+
 def _pair(
-    request: TieRequest, names: Mapping[str, KeyPath], aliases: Mapping[KeyPath, Tie]
+    request: TieRequest, names: Mapping[str | KeyPath, KeyPath], aliases: Mapping[KeyPath, Tie]
 ) -> tuple[tuple[tuple[KeyPath, ...], KeyPath], ...]:
     """Expands a request; plain names, of which a plan file may hold thousands, are looked up."""
-    if request.src != request.dst and request.src in names and request.dst in names:
-        pairs: tuple[tuple[tuple[KeyPath, ...], KeyPath], ...] = (((names[request.src],), names[request.dst]),)
+    src, dst = names.get(request.src), names.get(request.dst)
+    if src is not None and dst is not None and src != dst:
+        pairs: tuple[tuple[tuple[KeyPath, ...], KeyPath], ...] = (((src,), dst),)
     else:
-        pairs = pair_leaves(request.src, request.dst, names.values())
+        texts = [side if isinstance(side, str) else str(side) for side in (request.src, request.dst)]
+        pairs = pair_leaves(texts[0], texts[1], tuple(dict.fromkeys(names.values())))
     for _, alias in pairs:
         if alias in aliases:
             raise TieConflictError(

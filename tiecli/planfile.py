@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 
 from tiecli.errors import PlanFileError, TiecliError
+from tiecli.keypaths import Key, KeyPath
 from tiecli.plan import TieRequest
 from tiecli.transforms import Transform
 
@@ -15,11 +16,18 @@ SCHEMA = "tiecli.plan/1"
 def plan_to_json(requests: Sequence[TieRequest]) -> dict[str, object]:
     """Gives requests as data; see docs/schemas/plan.schema.json."""
     ties = [
-        {"src": request.src, "dst": request.dst}
+        {"src": _spell(request.src), "dst": _spell(request.dst)}
         | ({} if request.transform is None else {"transform": str(request.transform)})
         for request in requests
     ]
     return {"schema": SCHEMA, "ties": ties}
+
+
+def _spell(leaf: str | KeyPath) -> str | list[Key]:
+    """Spells a leaf as people see it; by its keys, one by one, where that could be read in another way."""
+    if isinstance(leaf, str):
+        return leaf
+    return leaf.spelling if leaf.spelling == str(leaf) else list(leaf.keys)
 
 
 def parse_plan(text: str, name: str) -> list[TieRequest]:
@@ -46,18 +54,27 @@ def parse_plan(text: str, name: str) -> list[TieRequest]:
 
 
 def _parse_tie(entry: object, place: str) -> TieRequest:
-    if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("src", "dst")):
-        raise PlanFileError(f"{place} is {entry!r:.80}, expected src and dst as strings", _HINT)
-    unknown = sorted(set(entry) - {"src", "dst", "transform"})
+    members = entry if isinstance(entry, dict) else {}
+    src, dst = (_parse_leaf(members.get(side)) for side in ("src", "dst"))
+    if src is None or dst is None:
+        raise PlanFileError(f"{place} is {entry!r:.80}, expected src and dst as strings or lists of keys", _HINT)
+    unknown = sorted(set(members) - {"src", "dst", "transform"})
     if unknown:
         raise PlanFileError(f"{place} has unknown keys: {', '.join(map(str, unknown)):.80}", _HINT)
-    transform = entry.get("transform")
+    transform = members.get("transform")
     if transform is None:
-        return TieRequest(entry["src"], entry["dst"])
+        return TieRequest(src, dst)
     try:
-        return TieRequest(entry["src"], entry["dst"], Transform.parse(transform))
+        return TieRequest(src, dst, Transform.parse(transform))
     except (TiecliError, TypeError, AttributeError) as error:
         raise PlanFileError(f"{place}.transform: {error}", _HINT) from error
+
+
+def _parse_leaf(value: object) -> str | KeyPath | None:
+    """Reads how one side is spelled; None if it is not."""
+    if isinstance(value, list) and all(type(key) in (str, int) for key in value):
+        return KeyPath(tuple(value))
+    return value if isinstance(value, str) else None
 
 
 _HINT = "`tiecli find --plan FILE` writes one; docs/json.md describes it."

@@ -56,7 +56,7 @@ def find_to_json(report: FindReport, checkpoint: Path, selection: Selection = Se
 def list_requests(report: FindReport) -> list[TieRequest]:
     """Lists the ties that can be made as they stand: every hit but drifted and ambiguous ones."""
     return [
-        TieRequest(hit.canonical.spelling, hit.alias.spelling, hit.transform)
+        TieRequest(hit.canonical, hit.alias, hit.transform)
         for hit in report.hits
         if hit.kind not in ("drifted", "ambiguous")
     ]

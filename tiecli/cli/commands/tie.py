@@ -144,4 +144,4 @@ def _find_requests(checkpoint: Path, step: int | None, item: str | None) -> list
             f"`{checkpoint}` has no identical or transposed pair that --auto could tie",
             "`tiecli find` shows every kind of hit.",
         )
-    return [TieRequest(hit.canonical.spelling, hit.alias.spelling, hit.transform) for hit in hits]
+    return [TieRequest(hit.canonical, hit.alias, hit.transform) for hit in hits]
