@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tiecli.apply import ProvenTie, apply_plan, choose_shared, prove_ties
 from tiecli.architectures import ConfigChange, plan_config_change
-from tiecli.checkpoints import carries_texts, check_target, open_reader
+from tiecli.checkpoints import carries_texts, check_rewritable, check_target, open_reader
 from tiecli.checkpoints.protocol import CheckpointReader, Progress, Selection, Target, ignore_progress
 from tiecli.declared import CONFIG, list_shared
 from tiecli.errors import InPlaceError
@@ -62,6 +62,7 @@ def tie(
         known = manifest.ties if manifest else TieSet(())
         plan = plan_tie(reader.specs(), known, requests, list_shared(reader))
         shared = choose_shared(reader, plan, mode)
+        check_rewritable(reader)
         if target is not None:
             check_target(reader, target)
         to_prove = sum(planned.alias_spec.nbytes for planned in plan.added)

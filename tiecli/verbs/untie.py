@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tiecli.apply import apply_plan, is_as_tied
 from tiecli.architectures import plan_config_change
-from tiecli.checkpoints import open_reader
+from tiecli.checkpoints import check_rewritable, open_reader
 from tiecli.checkpoints.protocol import CheckpointReader, Selection, Target
 from tiecli.compare import compare_leaf
 from tiecli.declared import CONFIG, list_open_ties, list_shared
@@ -48,6 +48,7 @@ def untie(
     with open_reader(Path(checkpoint), Selection(step, item)) as reader:
         candidates, shared = _list_candidates(reader, select), list_shared(reader)
         plan = plan_untie(reader.specs(), candidates, select, shared, _list_own(reader, candidates, shared))
+        check_rewritable(reader)
         report = _report(reader, plan)
         if target is None:
             return report

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from tiecli.checkpoints.orbax.arrays import ArrayMetadata, parse_array
 from tiecli.checkpoints.orbax.directories import STEP, TREE
-from tiecli.checkpoints.orbax.documents import set_custom
+from tiecli.checkpoints.orbax.documents import derive_documents, set_custom
 from tiecli.checkpoints.orbax.jsonfiles import decode_object
+from tiecli.checkpoints.orbax.location import Location
 from tiecli.checkpoints.storedfile import read_text_file, reading
 from tiecli.digests import digest_bytes
 from tiecli.manifest import KEY, Manifest, Original
@@ -69,6 +70,21 @@ def find_base(item: Path, step: Path | None, manifest: Manifest | None) -> Base:
             raw = original.unpack()
             arrays[leaf] = (parse_array(raw, name), raw)
     return Base(documents, arrays, tuple(edited), present.get(STEP))
+
+
+def check_documents(location: Location, manifest: Manifest | None) -> None:
+    """Checks that the JSON files can follow when leaves come and go, before time is spent on the leaves.
+
+    Raises:
+        ManifestError: What the manifest keeps is damaged.
+        OrbaxMetadataError: A file is damaged.
+        UnsupportedCheckpointError: There is no room in one for a manifest.
+        UnreadableFileError: The system refuses.
+    """
+    base = find_base(location.item, None if location.level == "item" else location.step, manifest)
+    derive_documents(base.documents, (), {})
+    for name in {TREE, STEP} & base.documents.keys():
+        set_custom(base.documents[name], KEY, {}, name)
 
 
 def read_documents(item: Path, step: Path | None) -> Mapping[str, bytes]:
