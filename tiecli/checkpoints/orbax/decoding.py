@@ -107,9 +107,11 @@ class StoredBytes:
 class _Pull(Protocol):
     """A step of decoding, from whose end bytes are pulled."""
 
-    def read(self, size: int, /) -> bytes: ...
+    def read(self, size: int, /) -> bytes:
+        """Gives the next bytes, at most so many."""
 
-    def readinto(self, buffer: memoryview, /) -> int: ...
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fills a buffer with the next bytes, as far as there are any."""
 
 
 class _Reading:
@@ -120,11 +122,13 @@ class _Reading:
         self._position = 0
 
     def read(self, size: int, /) -> bytes:
+        """Gives the next bytes, at most so many."""
         raw = self._stored.read(size, self._position)
         self._position += len(raw)
         return raw
 
     def readinto(self, buffer: memoryview, /) -> int:
+        """Fills a buffer with the next bytes, as far as there are any."""
         raw = self.read(len(buffer))
         buffer[: len(raw)] = raw
         return len(raw)
@@ -138,6 +142,7 @@ class _Inflating(_Reading):
         self._inflate = zlib.decompressobj(31 if name == "gzip" else 15)
 
     def read(self, size: int, /) -> bytes:
+        """Gives the next bytes, at most so many."""
         while not self._inflate.eof:
             raw = self._inflate.unconsumed_tail or self._source.read(_READ_NBYTES)
             out = self._inflate.decompress(raw, size)
@@ -159,6 +164,7 @@ class _Checking(_Reading):
         self._sum = 0
 
     def read(self, size: int, /) -> bytes:
+        """Gives the next bytes, at most so many."""
         import google_crc32c
 
         raw = self._source.read(min(size, self._left)) if self._left else b""

@@ -27,9 +27,11 @@ _BLOCK_NBYTES = 1 << 20
 class _Step(Protocol):
     """One codec at work."""
 
-    def compress(self, raw: bytes, /) -> bytes: ...
+    def compress(self, raw: bytes, /) -> bytes:
+        """Takes bytes in, and gives what of the result is ready."""
 
-    def flush(self) -> bytes: ...
+    def flush(self) -> bytes:
+        """Gives the rest of the result."""
 
 
 class _Checksum:
@@ -39,12 +41,14 @@ class _Checksum:
         self._sum = 0
 
     def compress(self, raw: bytes, /) -> bytes:
+        """Takes bytes in, and gives what of the result is ready."""
         import google_crc32c
 
         self._sum = google_crc32c.extend(self._sum, raw)
         return raw
 
     def flush(self) -> bytes:
+        """Gives the rest of the result."""
         return self._sum.to_bytes(4, "little")
 
 
@@ -109,9 +113,11 @@ class _Rows:
         self._values = bytearray()
 
     def append(self, raw: memoryview) -> None:
+        """Puts bytes behind those that are there."""
         self._values += raw
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
+        """Fills a buffer from byte `offset` on."""
         buffer[:] = memoryview(self._values)[offset : offset + len(buffer)]
 
 
@@ -132,6 +138,7 @@ class _Encoder:
         self._band: _Rows | ScratchFile = _Rows()
 
     def encode(self) -> Iterator[tuple[str, Iterator[bytes]]]:
+        """Yields each chunk."""
         counts = self._metadata.chunk_counts
         for index in product(*map(range, counts)):
             if index and not any(index[1:]) and not self._is_flat:
