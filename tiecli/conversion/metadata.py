@@ -35,7 +35,7 @@ def carry_metadata(
         to_texts: To safetensors, whose metadata is texts; else to Orbax, where it is JSON.
         implied: Entries that the ties of the manifest make: they are written anew where they belong.
     """
-    said = {name: value for name, value in custom.items() if name != KEY and implied.get(name) != value}
+    said = {name: value for name, value in custom.items() if name != KEY and (name, value) not in implied.items()}
     return _to_texts(said, record) if to_texts else _to_values(said, record)
 
 
