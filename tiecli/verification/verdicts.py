@@ -56,6 +56,25 @@ class GradientMeasure:
 
 
 @dataclass(frozen=True, slots=True)
+class DifferencePicture:
+    """How the difference between two gradients is spread over a leaf, coarse enough to be drawn.
+
+    Attributes:
+        histogram: How many elements differ by how much, the least first: `(e, n)` for the
+            n elements that differ by 2**e or more and by less than 2**(e + 1).
+        equal: How many do not differ.
+        undefined: How many are not finite on either side.
+        heat: The largest absolute difference in each cell of a grid over the leaf's last two
+            axes and whatever lies before them; infinite where it is undefined.
+    """
+
+    histogram: tuple[tuple[int, int], ...]
+    equal: int
+    undefined: int
+    heat: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TieVerdict:
     """What was found of one tie.
 
@@ -72,6 +91,8 @@ class TieVerdict:
         worst: Index of the largest difference.
         probe: What the probe measured; None where there was nothing to differentiate.
         notes: What else is worth knowing, one line each.
+        picture: Where the gradients that `probe` compared differ; None unless it was asked for.
+            Ties of one canonical leaf share it, since its gradient is their sum.
     """
 
     alias: str
@@ -86,6 +107,7 @@ class TieVerdict:
     worst: tuple[int, ...] | None = None
     probe: GradientMeasure | None = None
     notes: tuple[str, ...] = ()
+    picture: DifferencePicture | None = None
 
 
 @dataclass(frozen=True, slots=True)
