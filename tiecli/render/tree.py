@@ -154,13 +154,19 @@ def _fold_keys(keys: Sequence[Key]) -> str:
         text = str(keys[0])
         inside = json.dumps(text, ensure_ascii=False) if "." in text else text
     elif all(_is_number(key) and str(int(key)) == str(key) for key in keys):
-        inside = "{" + _fold_numbers(map(int, keys)) + "}"
+        inside = "{" + fold_numbers(map(int, keys)) + "}"
     else:
         inside = "{" + ",".join(map(str, keys)) + "}"
     return f"[{inside}]" if indices else inside
 
 
-def _fold_numbers(numbers: Iterable[int]) -> str:
+def fold_numbers(numbers: Iterable[int]) -> str:
+    """Spells numbers as runs.
+
+    Example:
+        >>> fold_numbers([0, 1, 2, 5])
+        '0..2,5'
+    """
     runs: list[list[int]] = []
     for number in numbers:
         if runs and runs[-1][-1] == number - 1:

@@ -28,9 +28,10 @@ class DifferencePainter:
         (((-1, 1), (1, 1)), ((0.0, 0.5, 3.0), (0.0, 0.0, 0.0)))
     """
 
-    __slots__ = ("_counts", "_equal", "_heat", "_plane", "_undefined")
+    __slots__ = ("_counts", "_equal", "_heat", "_plane", "_shape", "_undefined")
 
     def __init__(self, shape: tuple[int, ...]) -> None:
+        self._shape = shape
         self._plane = (1, 1, *shape)[-2:]
         self._heat = np.zeros([min(sides) for sides in zip(self._plane, GRID, strict=True)])
         self._counts = np.zeros(_EXPONENTS, np.int64)
@@ -72,6 +73,7 @@ class DifferencePainter:
     def picture(self) -> DifferencePicture:
         """Gives what was gathered so far."""
         return DifferencePicture(
+            shape=self._shape,
             histogram=tuple((int(at) + _LEAST, int(self._counts[at])) for at in np.flatnonzero(self._counts)),
             equal=self._equal,
             undefined=self._undefined,

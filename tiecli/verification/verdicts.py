@@ -60,6 +60,7 @@ class DifferencePicture:
     """How the difference between two gradients is spread over a leaf, coarse enough to be drawn.
 
     Attributes:
+        shape: That of the leaf.
         histogram: How many elements differ by how much, the least first: `(e, n)` for the
             n elements that differ by 2**e or more and by less than 2**(e + 1).
         equal: How many do not differ.
@@ -68,6 +69,7 @@ class DifferencePicture:
             axes and whatever lies before them; infinite where it is undefined.
     """
 
+    shape: tuple[int, ...]
     histogram: tuple[tuple[int, int], ...]
     equal: int
     undefined: int

@@ -78,4 +78,4 @@ def test_complex_differences_count_by_their_size() -> None:
 
 def test_an_empty_leaf_has_an_empty_picture() -> None:
     """Nothing to count, nothing to draw."""
-    assert paint_whole(np.zeros((0, 4))) == DifferencePicture((), 0, 0, ())
+    assert paint_whole(np.zeros((0, 4))) == DifferencePicture((0, 4), (), 0, 0, ())
