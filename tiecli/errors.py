@@ -12,6 +12,8 @@ TiecliError
 │   ├── NothingToUntieError       no such tie in the checkpoint
 │   ├── PlanFileError             a plan file that cannot be used
 │   ├── ConversionError           something that the other format cannot hold
+│   ├── TreeError                 leaves that no one tree of mappings and sequences can hold
+│   ├── LossError                 a loss that cannot be imported, called or differentiated
 │   └── PartNotFoundError         no such step or item in an Orbax checkpoint
 ├── ProofError                    the bytes are not what the tie says
 │   ├── DriftedPairError          alias and T(canonical) differ
@@ -104,6 +106,14 @@ class PlanFileError(UsageError):
 
 class ConversionError(UsageError):
     """The other format cannot hold something, or not so that it can be told afterwards what it was."""
+
+
+class TreeError(UsageError):
+    """Leaves stand where no one tree of mappings and sequences can hold them all."""
+
+
+class LossError(UsageError):
+    """A loss of the user's own cannot be imported, called or differentiated."""
 
 
 class PartNotFoundError(UsageError):

@@ -1,1 +1,9 @@
-"""Pytrees: the ties of a checkpoint on a live tree of arrays."""
+"""Pytrees: the ties of a checkpoint on a live tree of arrays, `jit` and `grad` included."""
+
+from __future__ import annotations
+
+from tiecli.pytrees.loading import load, read_leaf
+from tiecli.pytrees.ties import contract, expand
+from tiecli.pytrees.trees import Tree, build_tree, list_leaves
+
+__all__ = ["Tree", "build_tree", "contract", "expand", "list_leaves", "load", "read_leaf"]
