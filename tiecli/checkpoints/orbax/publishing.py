@@ -76,7 +76,7 @@ class ItemPublishing:
         self.unit = unit
         self.draft = draft
         self.progress = progress
-        self.notices: list[str] = list(draft.notices)
+        self.notices: list[str] = [*reader.location.notices, *draft.notices]
         self._names = frozenset(leaf.node.name for leaf in reader.item.arrays.values())
 
     def publish(self) -> list[WrittenFile]:
@@ -106,6 +106,8 @@ class ItemPublishing:
         return files
 
     def _exchange(self) -> list[WrittenFile]:
+        if self.reader.location.level == "root":
+            self.notices.append(f"only step {self.reader.location.step_number} is changed")
         entries, _ = list_tree(self.unit.source.resolve())
         replaced = frozenset(entry.name for entry in entries if self._is_replaced(entry.name))
         return exchange_directory(
@@ -202,9 +204,7 @@ def check_opens(location: Location, leaves: Iterable[LeafDraft]) -> None:
     try:
         opened = StoredItem(location)
     except CheckpointError as error:
-        raise WriteFailedError(
-            f"what was written cannot be read: {error.message}", _BUG
-        ) from error
+        raise WriteFailedError(f"what was written cannot be read: {error.message}", _BUG) from error
     try:
         found = {array.node.name: array.metadata.spec for array in opened.arrays.values()}
     finally:
