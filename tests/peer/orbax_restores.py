@@ -110,6 +110,15 @@ class Saving(NamedTuple):
     spread: bool = False
 
 
+class Resuming(NamedTuple):
+    """What the other process is asked to train on from: a CheckpointManager root, whose steps are named as given."""
+
+    root: Path
+    step_prefix: str | None
+    step_format_fixed_length: int | None
+    max_to_keep: int
+
+
 def list_parts(root: Path) -> tuple[Part, ...]:
     """Lists the items of a checkpoint: by step, then by name."""
     if (root / "_METADATA").exists():
@@ -159,7 +168,11 @@ class Restorer:
         self._ask(saving)
         return Part(saving.path, saving.path)
 
-    def _ask(self, request: Request | Saving) -> Any:
+    def resume(self, resuming: Resuming) -> tuple[int, ...]:
+        """Restores the latest step, saves it as the next, and gives the steps that there are then."""
+        return tuple(self._ask(resuming))
+
+    def _ask(self, request: Request | Saving | Resuming) -> Any:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         pickle.dump(request, self._process.stdin)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import tiecli
-from tests.peer.orbax_restores import Attempt, Leaves, OrbaxRefusedError, Part, Restorer, list_parts
+from tests.peer.orbax_restores import Attempt, Leaves, OrbaxRefusedError, Part, Restorer, Resuming, list_parts
 from tests.peer.orbax_ties import CASES, Case, can_restore, find_part
 from tiecli.checkpoints.protocol import Selection
 
@@ -174,3 +174,16 @@ def test_ties_come_and_go_one_by_one(restorer: Restorer, tmp_path: Path) -> None
     restored = [restorer.restore(find_part(state, None), ASKED) for state in states]
     assert restored == [without, without, without, before]
     assert read_documents(states[3]) == read_documents(case.root)
+
+
+def test_training_goes_on_from_a_tied_step(restorer: Restorer, tmp_path: Path) -> None:
+    """A CheckpointManager takes the tied step for the latest, saves the next, and clears the oldest away."""
+    (case,) = [case for case in CASES if case.layout == "named-steps"]
+    root = shutil.copytree(case.root, tmp_path / "root")
+    tiecli.tie(root, case.requests, tiecli.Target(root, in_place=True, sync=False), mode="alias")
+
+    steps = restorer.resume(Resuming(root, "step", 8, max_to_keep=2))
+
+    assert steps == (100, 101)
+    tied, saved = list_parts(root)
+    assert restorer.restore(saved, ASKED) == restorer.restore(tied, ASKED) == restorer.restore(case.part, ASKED)
