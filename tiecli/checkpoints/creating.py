@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from tiecli.checkpoints.protocol import CheckpointReader, CommitReport, Progress, Target, ignore_progress
+from tiecli.checkpoints.storedfile import reading
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
 
@@ -114,7 +115,8 @@ def describe_source(reader: CheckpointReader) -> tuple[TreeRecord, tuple[str, ..
         from tiecli.checkpoints.orbax.reader import OrbaxReader
 
         assert isinstance(reader, OrbaxReader)
-        return describe_tree(reader)
+        with reading(str(reader.root)):
+            return describe_tree(reader)
     text = reader.metadata().get(KEY)
     return (TreeRecord() if text is None else TreeRecord.from_json(text)), ()
 
@@ -130,13 +132,15 @@ def draft_creation(reader: CheckpointReader, contents: Contents, form: Form) -> 
     Raises:
         ConversionError: The format cannot hold a leaf; names it.
         WriteFailedError: A header grows beyond what the format allows.
+        UnreadableFileError: The system refuses.
     """
     if isinstance(form, SafetensorsForm):
         from tiecli.checkpoints.newfiles import NewFiles
         from tiecli.checkpoints.orbax.reader import OrbaxReader
 
         assert isinstance(reader, OrbaxReader)
-        return NewFiles(reader, contents, form)
+        with reading(str(reader.root)):
+            return NewFiles(reader, contents, form)
     from tiecli.checkpoints.orbax.newitem import NewItem
     from tiecli.checkpoints.safetensors import SafetensorsReader
 

@@ -8,6 +8,7 @@ from tiecli.checkpoints.orbax.directories import list_directory, list_items
 from tiecli.checkpoints.orbax.reader import OrbaxReader
 from tiecli.checkpoints.protocol import CheckpointReader
 from tiecli.checkpoints.safetensors import SafetensorsReader
+from tiecli.checkpoints.storedfile import reading
 
 _SHOWN = 4
 
@@ -18,10 +19,11 @@ def list_left_behind(reader: CheckpointReader) -> tuple[str, ...]:
     Raises:
         UnreadableFileError: The system refuses to list a directory.
     """
-    if isinstance(reader, OrbaxReader):
-        return _list_parts(reader)
-    assert isinstance(reader, SafetensorsReader)
-    return _list_files(reader)
+    with reading(str(reader.root)):
+        if isinstance(reader, OrbaxReader):
+            return _list_parts(reader)
+        assert isinstance(reader, SafetensorsReader)
+        return _list_files(reader)
 
 
 def _list_files(reader: SafetensorsReader) -> tuple[str, ...]:

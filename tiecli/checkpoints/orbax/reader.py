@@ -19,7 +19,7 @@ from tiecli.checkpoints.orbax.location import Location
 from tiecli.checkpoints.orbax.sidecars import Sidecars, read_sidecars
 from tiecli.checkpoints.orbax.strays import name_strays
 from tiecli.checkpoints.protocol import RAW, Extent, LeafStorage, Piece, Place, StoredForm
-from tiecli.checkpoints.storedfile import read_text_file
+from tiecli.checkpoints.storedfile import read_text_file, reading
 from tiecli.errors import UnsupportedCheckpointError
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
@@ -117,7 +117,8 @@ class OrbaxReader:
 
     def _step_metadata(self) -> dict[str, object]:
         directory = self.location.step or self.location.item
-        raw = read_text_file(directory / STEP, STEP)
+        with reading(STEP):
+            raw = read_text_file(directory / STEP, STEP)
         document = {} if raw is None else decode_object(raw, STEP)
         custom, metrics = document.get("custom_metadata"), document.get("metrics")
         found = dict(custom) if isinstance(custom, dict) else {}
@@ -162,7 +163,8 @@ class OrbaxReader:
 
     @cached_property
     def _sidecars(self) -> Sidecars:
-        return read_sidecars(self.location.item)
+        with reading(str(self.location.item)):
+            return read_sidecars(self.location.item)
 
     def stored_form(self, path: KeyPath) -> StoredForm:
         """Returns how and where a leaf is stored.
