@@ -1,44 +1,59 @@
-"""Renames: which leaves of two checkpoints are the same bytes under another name."""
+"""Renames: which leaves of two checkpoints are the same values under another name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
-from tiecli.checkpoints.protocol import CheckpointReader
+from tiecli.checkpoints.protocol import RAW, CheckpointReader
 from tiecli.compare import digest_leaf
+from tiecli.compare.streams import digest_values
 from tiecli.keypaths import KeyPath
 
 _HEAD_NBYTES = 1 << 16
 
 _Group = tuple[Sequence[KeyPath], Sequence[KeyPath]]
-_Trait = Callable[[CheckpointReader, KeyPath], object]
+_Trait = Callable[[CheckpointReader, KeyPath], Hashable]
 
 
 def match_renamed(
     left: CheckpointReader, gone: Iterable[KeyPath], right: CheckpointReader, new: Iterable[KeyPath]
 ) -> Mapping[KeyPath, KeyPath]:
-    """Matches leaves that are gone with new ones of the same shape, dtype and bytes.
+    """Matches leaves that are gone with new ones of the same shape, dtype and values.
 
     A leaf is read only as far as it still has a match: not at all where no other has its
-    shape and dtype, and no further than its head where no other starts like it. Of several
+    shape and dtype, and no further than its head where no other starts like it. Leaves that
+    are compressed alike are matched by their stored bytes; what is left is decoded. Of several
     equal leaves, such as fresh norms, those go together whose names end most alike.
 
     Returns:
         The old name of each matched leaf, by its new one.
 
     Raises:
+        ChunkError: A stored chunk does not decode.
         SourceChangedError: A file is shorter than it was when opened.
         UnreadableFileError: The system refused a read.
     """
-    groups: list[_Group] = [(tuple(gone), tuple(new))]
-    traits: tuple[_Trait, ...] = (lambda reader, path: reader.specs()[path], _read_head, digest_leaf)
+    old_names: dict[KeyPath, KeyPath] = {}
+    for group in _split(left, right, (tuple(gone), tuple(new)), lambda reader, path: reader.specs()[path]):
+        found = dict(_match(left, right, group, (_stored_form, digest_leaf)))
+        rest = (
+            [path for path in group[0] if path not in found],
+            [path for path in group[1] if path not in found.values()],
+        )
+        found |= _match(left, right, rest, (_read_head, digest_values))
+        old_names |= {name: old for old, name in found.items()}
+    return old_names
+
+
+def _match(
+    left: CheckpointReader, right: CheckpointReader, group: _Group, traits: Sequence[_Trait]
+) -> Iterator[tuple[KeyPath, KeyPath]]:
+    """Matches leaves by what they share, one trait after another."""
+    groups = [group]
     for trait in traits:
-        groups = [smaller for group in groups for smaller in _split(left, right, group, trait)]
-    return {
-        new_path: old_path
-        for old_paths, new_paths in groups
-        for old_path, new_path in zip(_by_ending(old_paths), _by_ending(new_paths), strict=False)
-    }
+        groups = [smaller for found in groups for smaller in _split(left, right, found, trait)]
+    for old_paths, new_paths in groups:
+        yield from zip(_by_ending(old_paths), _by_ending(new_paths), strict=False)
 
 
 def _split(left: CheckpointReader, right: CheckpointReader, group: _Group, trait: _Trait) -> Iterator[_Group]:
@@ -54,10 +69,14 @@ def _split(left: CheckpointReader, right: CheckpointReader, group: _Group, trait
     yield from (bucket for bucket in shared.values() if bucket[1])
 
 
+def _stored_form(reader: CheckpointReader, path: KeyPath) -> Hashable:
+    """Gives what two leaves share whose stored bytes may tell that they are equal; plain ones share nothing."""
+    form = reader.stored_form(path)
+    return (reader.root, path) if form.encoding == RAW else (form.encoding, form.lengths)
+
+
 def _read_head(reader: CheckpointReader, path: KeyPath) -> int:
-    head = bytearray(min(reader.specs()[path].nbytes, _HEAD_NBYTES))
-    reader.read_into(path, 0, memoryview(head))
-    return hash(bytes(head))
+    return hash(reader.read_pieces(path, [(0, min(reader.specs()[path].nbytes, _HEAD_NBYTES))]))
 
 
 def _by_ending(paths: Sequence[KeyPath]) -> list[KeyPath]:

@@ -20,7 +20,9 @@ Change = Literal[
     "untied",
     "retied",
     "metadata",
+    "node",
     "resharded",
+    "recoded",
 ]
 
 
@@ -29,18 +31,22 @@ class DiffEntry:
     """One difference.
 
     Attributes:
-        path: On-disk name of the leaf, as the right side has it if it is there; the key of a
-            piece of metadata; empty for `resharded`.
-        change: `added`, `removed`: only one side has the leaf, stored or as an alias.
+        path: Name of the leaf, as the right side has it if it is there, and as a safetensors file
+            would have it where the formats differ; the key of a piece of metadata; empty for
+            `resharded` and `recoded`.
+        change: `added`, `removed`: only one side has the leaf, stored or as an alias; or the text.
             `changed`: other values. `reshaped`, `retyped`: other shape; same shape, other dtype.
             `moved`: same bytes under another name, or in another file.
-            `tied`: stored on the left, an alias on the right; `untied`: the reverse.
-            `retied`: another tie is stated for it.
+            `tied`: on the left stored for itself, an alias on the right, whether left out or a
+            second name of the same bytes; `untied`: the reverse.
+            `retied`: another tie is stated for it, or it is an alias in another way.
+            `node`: a place of the tree that holds no array, but a None or an empty container.
             `metadata`: a key of the metadata, or `config.json:` and a key of that file.
             `resharded`: the leaves are spread over other files.
+            `recoded`: leaves are stored in another way: other format, codec, chunks or layout.
         left: Shape and dtype on the left; None where the leaf is not stored.
         right: The same on the right.
-        before: What stands on the left: a tie, the text of a key, the old name or file.
+        before: What stands on the left: a tie, the text of a key, the old name or file, what a place holds.
         after: What stands on the right.
         comparison: How the values compare; None where they were not compared.
     """
@@ -56,7 +62,7 @@ class DiffEntry:
     @property
     def keeps_value(self) -> bool:
         """Whether whoever asks for this leaf by name gets the same bits on either side."""
-        if self.change in ("metadata", "resharded"):
+        if self.change in ("node", "metadata", "resharded", "recoded"):
             return True
         if self.change == "moved":
             return self.after != self.path
@@ -70,8 +76,8 @@ class DiffReport:
     Attributes:
         left: The one checkpoint.
         right: The other.
-        entries: Leaves in the order of the left, then those only the right has, then
-            metadata, then files.
+        entries: Leaves in the order of the left, then those only the right has, then other
+            places of the tree, then metadata, then how all is stored.
         leaves_compared: Leaves of one name, shape and dtype on both sides.
         bytes_compared: Their size, on one side.
     """

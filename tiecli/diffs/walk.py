@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from functools import partial
 
 from tiecli.checkpoints.protocol import CheckpointReader, Progress, ignore_progress, is_same_place
 from tiecli.compare import Comparison, compare_leaf
-from tiecli.declared import CONFIG, list_open_ties, list_ties
 from tiecli.diffs.renames import match_renamed
 from tiecli.diffs.report import Change, DiffEntry, DiffReport
+from tiecli.diffs.sides import Side
+from tiecli.diffs.surroundings import diff_surroundings
 from tiecli.errors import TransformMismatchError
 from tiecli.keypaths import KeyPath
 from tiecli.ties import Tie
 from tiecli.transforms import SAME, Transform
+
+# What an alias is, by whether it is in the tree.
+_MODES = {False: "left out", True: "a second name of the same bytes"}
 
 
 def diff_checkpoints(
@@ -23,8 +26,8 @@ def diff_checkpoints(
     """Compares two checkpoints, leaf by leaf and bit for bit.
 
     A leaf that one side stores and the other has as an alias is compared through the tie's
-    transform. Leaves of unlike shape or dtype, and leaves that lie in one and the same file,
-    are never read.
+    transform. Leaves of unlike shape or dtype, and leaves that are one and the same stored
+    bytes, are never read; compressed ones are decoded only where their stored bytes differ.
 
     Args:
         left: What was.
@@ -37,94 +40,70 @@ def diff_checkpoints(
         CheckpointError: A manifest or config is damaged, or a file changed or failed while it was read.
         TieConflictError: The ties that one side states contradict each other.
     """
-    run = _Run(_Side(left), _Side(right), values, progress)
+    run = _Run(Side(left, right), Side(right, left), values, progress)
     leaves = tuple(run.diff_leaves())
-    texts = (*_diff_texts(run.left.metadata(), run.right.metadata()), *_diff_configs(left, right))
-    entries = (*leaves, *texts, *_diff_layout(left, right))
+    entries = (*leaves, *diff_surroundings(run.left, run.right, run.recoded))
     for reader in (left, right):
         reader.check_unchanged()
     return DiffReport(left.root, right.root, entries, run.leaves_compared, run.bytes_compared)
 
 
-class _Side:
-    """One checkpoint: what it stores, and what it states about the rest."""
-
-    def __init__(self, reader: CheckpointReader) -> None:
-        self.reader = reader
-        self.specs = reader.specs()
-        self.stated = {tie.alias: tie for tie in list_ties(reader)}
-        self.aliases = list_open_ties(reader).by_alias
-
-    def has(self, path: KeyPath) -> bool:
-        """Says whether a leaf is there, stored or as an alias."""
-        return path in self.specs or path in self.aliases
-
-    def tie(self, path: KeyPath) -> str | None:
-        """Spells the tie that is stated for a leaf, whether or not it is stored as well."""
-        if path in self.aliases:
-            return str(self.aliases[path])
-        stated = self.stated.get(path)
-        if stated is None:
-            return None
-        then = "" if stated.transform == str(SAME) else f" | {stated.transform}"
-        return f"{stated.alias.spelling} = {stated.canonical}{then}"
-
-    def metadata(self) -> Mapping[str, str]:
-        """The free-form metadata, without what only repeats the leaves or the ties."""
-        plain = {(tie.alias.spelling, tie.canonical) for tie in self.stated.values() if tie.transform == str(SAME)}
-        return {
-            key: text
-            for key, text in self.reader.metadata().items()
-            if (key, text) not in plain and key != "total_size"
-        }
-
-
 class _Run:
     """One comparison of two checkpoints, and what it has compared so far."""
 
-    def __init__(self, left: _Side, right: _Side, values: bool, progress: Progress) -> None:
+    def __init__(self, left: Side, right: Side, values: bool, progress: Progress) -> None:
         self.left = left
         self.right = right
         self.values = values
         self.progress = progress
         self.leaves_compared = 0
         self.bytes_compared = 0
+        self.recoded: list[KeyPath] = []
         files = left.reader.files
-        self.same_files = len(files) > 1 and set(files) == set(right.reader.files)
+        # The data files of Orbax have random names, and people do not choose what lies in which.
+        self.same_files = (
+            left.reader.format == "safetensors" and len(files) > 1 and set(files) == set(right.reader.files)
+        )
 
     def diff_leaves(self) -> Iterator[DiffEntry]:
         """Yields what is different about each leaf, in the order of the left side."""
         left, right = self.left, self.right
-        gone = (path for path in left.specs if not right.has(path))
-        new = (path for path in right.specs if not left.has(path))
-        old_names = match_renamed(left.reader, gone, right.reader, new)
+        old_names = self._match_renamed()
         new_names = {old: name for name, old in old_names.items()}
         for path in dict.fromkeys((*left.specs, *left.aliases, *right.specs, *right.aliases)):
             if path in new_names:
                 yield self._renamed(path, new_names[path])
             elif path not in old_names:
                 yield from self._diff_leaf(path)
-            if path in left.specs and path not in right.specs:
+            if path in left.specs and not (left.is_plain(path) and right.is_plain(path)):
                 self.progress(left.specs[path].nbytes)
+
+    def _match_renamed(self) -> Mapping[KeyPath, KeyPath]:
+        left, right = self.left, self.right
+        gone = [left.own(path) for path in left.specs if not right.has(path)]
+        new = [right.own(path) for path in right.specs if not left.has(path)]
+        found = match_renamed(left.reader, gone, right.reader, new)
+        return {right.common(name): left.common(old) for name, old in found.items()}
 
     def _diff_leaf(self, path: KeyPath) -> Iterator[DiffEntry]:
         left, right = self.left, self.right
-        if path in left.specs and path in right.specs:
+        if left.is_plain(path) and right.is_plain(path):
             yield from self._diff_stored(path)
         elif not right.has(path):
             yield DiffEntry(path.spelling, "removed", left=left.specs.get(path), before=left.tie(path))
         elif not left.has(path):
             yield DiffEntry(path.spelling, "added", right=right.specs.get(path), after=right.tie(path))
-        elif path in left.specs:
-            tie = right.aliases[path]
-            comparison = self._compare(left, path, right, tie.canonicals, tie.transform)
-            yield self._tie_entry(path, "tied", comparison)
-        elif path in right.specs:
-            tie = left.aliases[path]
-            comparison = self._compare(right, path, left, tie.canonicals, tie.transform)
-            yield self._tie_entry(path, "untied", comparison)
+        elif left.is_plain(path):
+            yield self._tie_entry(path, "tied", self._compare_tied(path))
+        elif right.is_plain(path):
+            yield self._tie_entry(path, "untied", self._compare_tied(path))
         elif left.aliases[path] != right.aliases[path]:
-            yield self._tie_entry(path, "retied", self._compare_aliases(left.aliases[path], right.aliases[path]))
+            yield self._tie_entry(path, "retied", self._compare_tied(path))
+        elif (path in left.specs) != (path in right.specs) and left.reader.format == right.reader.format:
+            # Between formats that is no choice: a safetensors file knows no second names.
+            before, after = (_MODES[path in side.specs] for side in (left, right))
+            specs = (left.specs.get(path), right.specs.get(path))
+            yield DiffEntry(path.spelling, "retied", *specs, before, after, self._compare_tied(path))
 
     def _diff_stored(self, path: KeyPath) -> Iterator[DiffEntry]:
         left, right = self.left.specs[path], self.right.specs[path]
@@ -148,9 +127,12 @@ class _Run:
         spec = self.left.specs[path]
         self.leaves_compared += 1
         self.bytes_compared += spec.nbytes
-        if is_same_place(self.left.reader.stored_form(path), self.right.reader.stored_form(path)):
+        forms = [side.reader.stored_form(side.own(path)) for side in (self.left, self.right)]
+        if is_same_place(*forms):
             self.progress(spec.nbytes)
             return Comparison(spec.size, 0)
+        if forms[0].encoding != forms[1].encoding:
+            self.recoded.append(path)
         reported = 0
 
         def report(nbytes: int) -> None:
@@ -165,8 +147,21 @@ class _Run:
         report(spec.nbytes)
         return comparison
 
+    def _compare_tied(self, path: KeyPath) -> Comparison | None:
+        """Compares a leaf that is an alias on one side at least: by its own bytes, where it has some on both."""
+        left, right = self.left, self.right
+        if path in left.specs and path in right.specs:
+            return self._compare(left, path, right, (path,), SAME)
+        if path in left.specs:
+            tie = right.aliases[path]
+            return self._compare(left, path, right, tie.canonicals, tie.transform)
+        if path in right.specs:
+            tie = left.aliases[path]
+            return self._compare(right, path, left, tie.canonicals, tie.transform)
+        return self._compare_aliases(left.aliases[path], right.aliases[path])
+
     def _compare(
-        self, side: _Side, path: KeyPath, other: _Side, canonicals: tuple[KeyPath, ...], transform: Transform
+        self, side: Side, path: KeyPath, other: Side, canonicals: tuple[KeyPath, ...], transform: Transform
     ) -> Comparison | None:
         """Compares a stored leaf with what an alias of the other side stands for; None if it cannot be it."""
         try:
@@ -187,14 +182,15 @@ class _Run:
 
     def _read(
         self,
-        side: _Side,
+        side: Side,
         path: KeyPath,
-        other: _Side,
+        other: Side,
         canonicals: tuple[KeyPath, ...],
         transform: Transform,
         progress: Progress,
     ) -> Comparison:
-        compare = partial(compare_leaf, side.reader, path, other.reader, canonicals, transform, progress=progress)
+        own = tuple(map(other.own, canonicals))
+        compare = partial(compare_leaf, side.reader, side.own(path), other.reader, own, transform, progress=progress)
         comparison = compare(measure=False)
         return comparison if comparison.equal or not self.values else compare(measure=True, cosine=True)
 
@@ -206,31 +202,3 @@ class _Run:
         left, right = self.left, self.right
         specs = (left.specs.get(path), right.specs.get(path))
         return DiffEntry(path.spelling, change, *specs, left.tie(path), right.tie(path), comparison)
-
-
-def _diff_texts(left: Mapping[str, str], right: Mapping[str, str], prefix: str = "") -> Iterator[DiffEntry]:
-    for key in dict.fromkeys((*left, *right)):
-        before, after = left.get(key), right.get(key)
-        if before != after:
-            yield DiffEntry(prefix + key, "metadata", before=before, after=after)
-
-
-def _diff_configs(left: CheckpointReader, right: CheckpointReader) -> Iterator[DiffEntry]:
-    before, after = left.text(CONFIG), right.text(CONFIG)
-    if before == after or before is None or after is None:
-        # A lone file lies beside a config or does not; only a directory can lose its own.
-        if before != after and left.root.is_dir() and right.root.is_dir():
-            yield DiffEntry(CONFIG, "metadata", before=before, after=after)
-        return
-    yield from _diff_texts(_config_members(before), _config_members(after), f"{CONFIG}:")
-
-
-def _config_members(text: str) -> Mapping[str, str]:
-    members = json.loads(text)
-    return {key: json.dumps(value) for key, value in members.items()}
-
-
-def _diff_layout(left: CheckpointReader, right: CheckpointReader) -> Iterator[DiffEntry]:
-    if set(left.files) != set(right.files) and max(len(left.files), len(right.files)) > 1:
-        before, after = (f"{len(side.files):,} file{'s'[: len(side.files) != 1]}" for side in (left, right))
-        yield DiffEntry("", "resharded", before=before, after=after)

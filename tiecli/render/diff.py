@@ -60,7 +60,7 @@ def _remark(entry: DiffEntry) -> str:
         return f"{entry.left} → {entry.right}"
     if entry.change in ("added", "removed"):
         spec = entry.right or entry.left
-        return "" if spec is None else str(spec)
+        return _shorten(entry.after or entry.before or "") if spec is None else str(spec)
     if entry.change in ("tied", "untied"):
         return entry.after or entry.before or ""
     change = f"{_shorten(entry.before or '')} → {_shorten(entry.after or '')}"

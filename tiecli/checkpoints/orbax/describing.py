@@ -40,7 +40,7 @@ def describe_tree(reader: OrbaxReader) -> Description:
     sharding, arrays = read_texts(reader.location.item)
     shardings = {} if sharding is None else list_shardings(sharding, SHARDING)
     generators = {} if arrays is None else list_key_impls(*arrays)
-    texts = _read_strings(reader)
+    texts = read_strings(reader)
     kinds: dict[KeyPath, ArrayKind] = {}
     nodes: dict[KeyPath, str] = {}
     strings: dict[KeyPath, str] = {}
@@ -50,8 +50,8 @@ def describe_tree(reader: OrbaxReader) -> Description:
             kind = ArrayKind(node.value_type, shardings.get(node.name, ""), generators.get(node.name, ""))
             if kind != PLAIN:
                 kinds[node.path] = kind
-        elif node.value_type == STRING and node.name in texts:
-            nodes[node.path], strings[node.path] = STRING, texts[node.name]
+        elif node.path in texts:
+            nodes[node.path], strings[node.path] = STRING, texts[node.path]
         elif node.value_type in EMPTY_TYPES:
             nodes[node.path] = node.value_type
         else:
@@ -63,11 +63,17 @@ def describe_tree(reader: OrbaxReader) -> Description:
     return Description(TreeRecord(kinds, nodes, strings), tuple(strange))
 
 
-def _read_strings(reader: OrbaxReader) -> Mapping[str, str]:
-    """Reads the texts of the tree by their names in the store."""
+def read_strings(reader: OrbaxReader) -> Mapping[KeyPath, str]:
+    """Reads the texts of a tree.
+
+    Raises:
+        OrbaxMetadataError: The file that holds them is damaged.
+        UnreadableFileError: The system refuses.
+    """
     raw = read_text_file(reader.location.item / STRINGS, STRINGS)
     texts = {} if raw is None else decode_object(raw, STRINGS)
     for name, text in texts.items():
         if not isinstance(text, str):
             raise damaged(STRINGS, f"`{name}` is no text")
-    return texts
+    nodes = (node for node in reader.item.tree.nodes if node.value_type == STRING)
+    return {node.path: texts[node.name] for node in nodes if node.name in texts}

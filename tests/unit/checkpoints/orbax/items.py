@@ -61,6 +61,7 @@ def write_item(
     others: Mapping[Keys, str] | None = None,
     strings: Mapping[Keys, str] | None = None,
     custom: Mapping[str, Any] | None = None,
+    file: str = "d/values",
 ) -> Path:
     """Writes an item with a database, as Orbax lays it out.
 
@@ -71,6 +72,7 @@ def write_item(
         others: Places that hold no array, with what they hold: `None`, `Dict`.
         strings: Places that hold a text.
         custom: The metadata of the tree.
+        file: The data file.
     """
     (root / "d").mkdir(parents=True)
     values: dict[str, Value] = {}
@@ -89,11 +91,11 @@ def write_item(
             kept = leaf if isinstance(leaf, Kept) else Kept(leaf)
             arrays[name] = read(_describe(kept, zarr))
             for key, stored in store(arrays[name], np.ascontiguousarray(kept.array).tobytes(), 1 << 20).items():
-                values[f"{name}/{key}"] = Value("d/values", len(data), len(stored))
+                values[f"{name}/{key}"] = Value(file, len(data), len(stored))
                 data += stored
         raw = arrays[name].to_bytes()
         values[f"{name}/{'.zarray' if zarr == 2 else 'zarr.json'}"] = Value("", 0, len(raw), raw)
-    (root / "d" / "values").write_bytes(data)
+    (root / file).write_bytes(data)
     database = encode_database(values)
     (root / database.node_file).write_bytes(database.nodes)
     (root / "manifest.ocdbt").write_bytes(database.manifest)
