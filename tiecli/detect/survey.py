@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tiecli.checkpoints.protocol import RAW, CheckpointReader, Progress
+from tiecli.declared import list_shared
 from tiecli.detect.preferences import Preferences
 from tiecli.detect.probes import (
     Indices,
@@ -145,10 +146,11 @@ def _list_shared(
 ) -> frozenset[KeyPath]:
     """Lists leaves that are second names of others' stored bytes: these are tied already."""
     subjects = {leaf.path: leaf for leaf in leaves}
-    shared: set[KeyPath] = set()
+    shared = set(list_shared(reader))
     for group in find_shared(reader, forms):
-        kept = preferences.choose_among(subjects[path] for path in group)
-        shared.update(path for path in group if path != kept.path)
+        if others := [subjects[path] for path in group if path not in shared]:
+            kept = preferences.choose_among(others)
+            shared.update(subject.path for subject in others if subject is not kept)
     return frozenset(shared)
 
 

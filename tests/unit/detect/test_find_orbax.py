@@ -12,8 +12,12 @@ from numpy.typing import NDArray
 from tests.unit.checkpoints.orbax.items import Kept, Leaves, SameBytes, write_item
 from tiecli.checkpoints import open_reader
 from tiecli.checkpoints.orbax.decoding import Decoder
+from tiecli.checkpoints.protocol import Target
 from tiecli.detect import FindReport, find_ties
 from tiecli.keypaths import KeyPath
+from tiecli.plan import TieRequest
+from tiecli.transforms import TRANSPOSE
+from tiecli.verbs.tie import tie
 
 # Large enough not to be read whole for its samples.
 SHAPE = (300, 200)
@@ -136,6 +140,18 @@ def test_the_declared_leaf_stands_for_the_shared_bytes(tmp_path: Path) -> None:
         report = find_ties(reader, declared=[(KeyPath(("b",)), KeyPath(("a",)))])
 
     assert hits(report) == [("identical", "c", "b")]
+
+
+@pytest.mark.parametrize("side", [8, 300])
+def test_ties_of_mode_alias_are_tied_already(tmp_path: Path, side: int) -> None:
+    """What `tie` made a second name is not proposed again, be it so small that its bytes lie in the database."""
+    values = normal(0, (side, 9))
+    source = write_item(tmp_path / "item", {("b",): values, ("a",): values, ("c",): values.T.copy()})
+    tie(source, [TieRequest("a", "b"), TieRequest("a", "c", TRANSPOSE)], Target(tmp_path / "tied"), mode="alias")
+    with open_reader(tmp_path / "tied") as reader:
+        report = find_ties(reader)
+
+    assert (report.hits, report.shared_leaves, report.skipped) == ((), 2, 0)
 
 
 def test_every_kind_is_found_in_compressed_leaves(tmp_path: Path) -> None:

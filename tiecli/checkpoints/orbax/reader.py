@@ -189,12 +189,15 @@ class OrbaxReader:
         return Extent(value.file, self.item.data.open(value.file).descriptor, value.offset, value.nbytes)
 
     def shares_bytes(self, path: KeyPath, other: KeyPath) -> bool:
-        """Whether two names lead to the same stored bytes, be it along other axes."""
-        return bool(self._places(path)) and self._places(path) == self._places(other)
+        """Whether two names lead to the same stored bytes, be it along other axes.
 
-    def _places(self, path: KeyPath) -> frozenset[Place]:
-        places = [self.item.data.place(part) for part in self.item.parts[path]]
-        return frozenset(place for place in places if place) if all(places) else frozenset()
+        Chunks that are so small that they lie inside the database lie there once for each name.
+        """
+        parts = self._share(path)
+        return bool(parts) and parts == self._share(other)
+
+    def _share(self, path: KeyPath) -> frozenset[Place | bytes]:
+        return frozenset(self.item.data.place(part) or part.inline for part in self.item.parts[path])
 
     def read_stored(self, path: KeyPath, part: int, offset: int, buffer: memoryview) -> None:
         """Fills `buffer` with the stored bytes of one chunk of a leaf.
