@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,3 +135,20 @@ def test_links_share_the_data_files(run: Run, tmp_path: Path) -> None:
     linked = [file for file in (tmp_path / "tied").rglob("d/*") if file.stat().st_ino in inodes]
     assert linked
     assert leaves_of(tmp_path / "tied", "pytree") == leaves_of(source, "pytree")
+
+
+def test_an_alias_that_comes_back_otherwise_is_refused(run: Run, tmp_path: Path) -> None:
+    """Its canonical leaf is what it was, and yet what is made of it is not: nothing is written."""
+    tied, src = tmp_path / "tied", "params.token_embedder.embedding"
+    dst = "params.decoder.logits_dense.kernel"
+    words = ("--src", src, "--dst", dst, "--transform", "transpose", "--mode", "omit")
+    succeed(run("tie", FIXTURES / "pytree", *words, "-o", tied))
+    tree = json.loads((tied / "_METADATA").read_text())
+    tree["custom_metadata"]["tiecli"]["ties"][0]["alias_digest"] = "xxh3_128:" + "0" * 32
+    (tied / "_METADATA").write_text(json.dumps(tree))
+
+    outcome = run("untie", tied, "-o", tmp_path / "back")
+
+    assert outcome.code == 2
+    assert f"`{dst}` = {src} | transpose gives other bits here than where it was tied" in outcome.stderr
+    assert not (tmp_path / "back").exists()

@@ -105,6 +105,12 @@ class _Values:
             nbytes -= len(piece)
             yield piece
 
+    def finish(self) -> None:
+        """Reads to the very end: whoever gives the values may check them there."""
+        left = len(self._rest) + sum(block.nbytes for block in self._blocks)
+        if left:
+            raise ValueError(f"{left:,} bytes more than a leaf has came for it")
+
 
 class _Rows:
     """Some rows of a leaf in memory."""
@@ -148,6 +154,7 @@ class _Encoder:
             # What was not asked for is passed over.
             for _ in pieces:
                 pass
+        self._values.finish()
 
     def _put_aside(self, number: int) -> None:
         """Takes the rows of a band from what arrives, so that they can be read in any order."""

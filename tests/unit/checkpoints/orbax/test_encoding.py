@@ -29,6 +29,7 @@ from tiecli.checkpoints.orbax import encoding
 from tiecli.checkpoints.orbax.arrays import make_array
 from tiecli.checkpoints.orbax.encoding import encode_chunks
 from tiecli.checkpoints.orbax.scratch import ScratchFile
+from tiecli.errors import WriteFailedError
 from tiecli.leaves import DTYPES, LeafSpec
 
 ARRAY = np.arange(24, dtype="<f4").reshape(4, 6)
@@ -182,3 +183,17 @@ def test_memory_is_bounded(document: dict[str, Any]) -> None:
         assert tracemalloc.get_traced_memory()[1] < 40 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_the_values_are_read_to_their_very_end() -> None:
+    """Whoever gives them may check them behind the last one; and there may not be more than the leaf has."""
+    metadata = make_array(LeafSpec((4,), DTYPES["U8"]), 2)
+
+    def checked() -> Iterator[memoryview]:
+        yield memoryview(b"abcd")
+        raise WriteFailedError("other bits than before", "Look again.")
+
+    with pytest.raises(WriteFailedError, match="other bits"):
+        {key: b"".join(pieces) for key, pieces in encode_chunks(metadata, checked())}
+    with pytest.raises(ValueError, match="1 bytes more"):
+        list(encode_chunks(metadata, [memoryview(b"abcde")]))
