@@ -19,8 +19,7 @@ from tiecli.checkpoints.orbax.treerecord import TreeRecord
 from tiecli.checkpoints.protocol import CommitReport, Progress, Target, WrittenFile, ignore_progress
 from tiecli.checkpoints.shardindex import SUFFIX
 from tiecli.checkpoints.staging import Stage, sync_directory, writing
-from tiecli.checkpoints.storedfile import reading
-from tiecli.checkpoints.streaming import stream_leaf
+from tiecli.checkpoints.streaming import LeafStream
 from tiecli.checkpoints.trees import set_mode
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
@@ -106,11 +105,7 @@ class NewFiles:
         extent = self.reader.extent(source)
         if extent is not None:
             return Run(extent.descriptor, extent.offset, extent.nbytes)
-        return Fresh(path.spelling, self.reader.specs()[source].nbytes, self._read(source))
-
-    def _read(self, source: KeyPath) -> Iterator[memoryview]:
-        with reading(str(self.reader.root)):
-            yield from stream_leaf(self.reader, source)
+        return Fresh(path.spelling, self.reader.specs()[source].nbytes, LeafStream(self.reader, source))
 
     def publish(self, target: Target, progress: Progress = ignore_progress) -> CommitReport:
         """Writes, syncs and publishes, or leaves nothing behind.

@@ -17,12 +17,11 @@ from tiecli.checkpoints.orbax.originals import Base, find_base, remember
 from tiecli.checkpoints.orbax.reader import OrbaxReader
 from tiecli.checkpoints.orbax.strays import list_strays
 from tiecli.checkpoints.protocol import Metadata
+from tiecli.checkpoints.streaming import LeafStream
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
 from tiecli.manifest import KEY, Manifest, Original
 from tiecli.ties import Tie
-
-_BLOCK = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +129,7 @@ class ItemDrafting:
         item = self.reader.item
         if item.array(source).metadata.encoding == metadata.encoding:
             return LeafDraft(name, metadata, raw, Stored(item.chunks(source), again=True))
-        return LeafDraft(name, metadata, raw, Encoded(_read_blocks(self.reader, source)))
+        return LeafDraft(name, metadata, raw, Encoded(LeafStream(self.reader, source)))
 
     def _encoding_of(
         self, path: KeyPath, spec: LeafSpec, source: Iterable[memoryview] | KeyPath
@@ -214,12 +213,3 @@ class ItemDrafting:
         items = dict(held) if isinstance(held, dict) else {}
         items.pop(self.reader.location.item_name, None)
         return items
-
-
-def _read_blocks(reader: OrbaxReader, path: KeyPath) -> Iterator[memoryview]:
-    nbytes = reader.specs()[path].nbytes
-    buffer = memoryview(bytearray(min(nbytes, _BLOCK)))
-    for offset in range(0, nbytes, _BLOCK):
-        block = buffer[: nbytes - offset]
-        reader.read_into(path, offset, block)
-        yield block

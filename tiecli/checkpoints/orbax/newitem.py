@@ -24,8 +24,7 @@ from tiecli.checkpoints.orbax.publishing import check_opens
 from tiecli.checkpoints.protocol import CommitReport, Progress, Target, WrittenFile, ignore_progress
 from tiecli.checkpoints.safetensors import SafetensorsReader
 from tiecli.checkpoints.staging import Stage, sync_directory, writing
-from tiecli.checkpoints.storedfile import reading
-from tiecli.checkpoints.streaming import stream_leaf
+from tiecli.checkpoints.streaming import LeafStream
 from tiecli.checkpoints.trees import set_mode
 from tiecli.errors import ConversionError, UnsupportedCheckpointError
 from tiecli.keypaths import KeyPath
@@ -115,7 +114,7 @@ class NewItem:
         keys = list(metadata.chunk_keys())
         if extent is not None and len(keys) == 1:
             return LeafDraft(store_name(path), metadata, metadata.to_bytes(), Taken(keys[0], extent))
-        return LeafDraft(store_name(path), metadata, metadata.to_bytes(), Encoded(self._read(source)))
+        return LeafDraft(store_name(path), metadata, metadata.to_bytes(), Encoded(LeafStream(self.reader, source)))
 
     def _view(self, tie: Tie) -> LeafDraft:
         (canonical,) = tie.canonicals
@@ -124,10 +123,6 @@ class NewItem:
             raise ValueError(f"{tie} cannot be told by metadata alone")
         view = View(store_name(canonical), permuted.chunk_key_map)
         return LeafDraft(store_name(tie.alias), permuted.metadata, permuted.metadata.to_bytes(), view)
-
-    def _read(self, source: KeyPath) -> Iterator[memoryview]:
-        with reading(str(self.reader.root)):
-            yield from stream_leaf(self.reader, source)
 
     def publish(self, target: Target, progress: Progress = ignore_progress) -> CommitReport:
         """Writes, syncs and publishes, or leaves nothing behind.
