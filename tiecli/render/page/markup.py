@@ -22,11 +22,11 @@ class Markup(str):
     __slots__ = ()
 
 
-def element(name: str, *children: str, **attributes: Attribute) -> Markup:
+def element(tag: str, /, *children: str, **attributes: Attribute) -> Markup:
     """Builds an element.
 
     Args:
-        name: Its tag, which is ours and never comes from a file.
+        tag: Its name, which is ours and never comes from a file.
         children: What is in it; a plain string is escaped.
         attributes: `class_` is `class`, other underscores are hyphens; True is an attribute
             without a value, False none at all. Numbers are cut to hundredths.
@@ -36,14 +36,27 @@ def element(name: str, *children: str, **attributes: Attribute) -> Markup:
         '<p class="dim">&lt;b&gt;</p>'
     """
     head = "".join(_attribute(key, value) for key, value in attributes.items() if value is not False)
-    if name in _VOID:
-        return Markup(f"<{name}{head}>")
-    return Markup(f"<{name}{head}>{join(*children)}</{name}>")
+    if tag in _VOID:
+        return Markup(f"<{tag}{head}>")
+    return Markup(f"<{tag}{head}>{join(*children)}</{tag}>")
 
 
 def join(*children: str) -> Markup:
     """Puts markup and plain strings, which are escaped, one after another."""
     return Markup("".join(child if isinstance(child, Markup) else text(child) for child in children))
+
+
+def mark_names(words: str) -> Markup:
+    """Sets what stands between backticks as code.
+
+    Example:
+        >>> mark_names("`a<b` is not stored")
+        '<code>a&lt;b</code> is not stored'
+    """
+    pieces = words.split("`")
+    if len(pieces) % 2 == 0:  # A name has a backtick in it, and nobody knows where it ends.
+        return text(words)
+    return join(*(element("code", piece) if at % 2 else piece for at, piece in enumerate(pieces)))
 
 
 def text(plain: str) -> Markup:

@@ -1,0 +1,1 @@
+"""Page: the parts of the HTML report: markup, tables, charts, style."""
