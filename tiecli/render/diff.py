@@ -10,6 +10,7 @@ from tiecli.leaves import LeafSpec
 from tiecli.render.lines import Line, Span, align_columns, count_of, format_bytes, line
 
 SCHEMA = "tiecli.diff/1"
+_PLURALS = {"node": "nodes"}
 _SIGNS = {"added": ("+", "added"), "removed": ("-", "removed")}
 
 
@@ -19,7 +20,7 @@ def diff_to_text(report: DiffReport) -> list[Line]:
     if report.equal:
         return [line(("equal", "good"), f": {compared}")]
     counts = Counter(entry.change for entry in report.entries)
-    answer = ", ".join(f"{count:,} {change}" for change, count in counts.items())
+    answer = ", ".join(count_of(count, change, _PLURALS.get(change, change)) for change, count in counts.items())
     values = "every leaf keeps its value" if report.same_values else "values differ"
     rows: list[list[str | Span]] = []
     for entry in report.entries:
