@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -154,3 +155,20 @@ def test_transformers_computes_the_same_logits(
     assert (back / "model.safetensors").exists() == (shard_nbytes is None)
     shutil.copy(source / "config.json", back)
     assert torch.equal(logits(load(source)), logits(load(back)))
+
+
+SNIPPETS = re.findall(
+    r"(?<=^```python\n)(.*?)(?=^```$)", (FIXTURES.parent / "docs" / "convert.md").read_text(), re.M | re.S
+)
+
+
+def test_the_snippets_of_the_page_run(restorer: Restorer, tmp_path: Path) -> None:
+    """Each reads what the commands above it write, and its own assertions hold."""
+    flat, item = tmp_path / "flat.safetensors", tmp_path / "item"
+    tiecli.convert(FIXTURES / "orbax" / "pytree", tiecli.Target(flat, sync=False))
+    tiecli.convert(flat, tiecli.Target(item, sync=False))
+
+    names: dict[str, Any] = {"flat": flat, "item": item}
+    for snippet in SNIPPETS:
+        exec(compile(snippet, "docs/convert.md", "exec"), names)
+    assert names.keys() > {"leaves", "restored"}

@@ -149,7 +149,8 @@ class NewItem:
         for file in write_database(item, DataFiles(item), self.drafts, target, progress):
             set_mode(item / file.name, mode)
             yield file
-        success = f"Checkpoint commit was successful to {target.path.absolute()}"
+        # The file alone counts, and that on cloud storage only; Orbax writes a path into it, which seldom stays.
+        success = f"Checkpoint commit was successful to {target.path.name}"
         for name, raw in {_SUCCESS: success.encode(), **self.documents}.items():
             (item / name).parent.mkdir(mode=0o755, exist_ok=True)
             descriptor = os.open(item / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
