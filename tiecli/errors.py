@@ -37,6 +37,7 @@ TiecliError
 │   ├── UnfinishedCheckpointError a save that never ended
 │   ├── UnsupportedCheckpointError a layout, codec or dtype that tiecli does not know
 │   └── SourceChangedError        the source changed while it was read
+├── ProcessError                  processes that verify together and lose one of them
 └── TargetError                   a target that cannot be written
     ├── TargetExistsError         something is there already
     ├── TargetIsSourceError       the target is the source
@@ -206,6 +207,10 @@ class UnsupportedCheckpointError(CheckpointError):
 
 class SourceChangedError(CheckpointError):
     """The source changed while it was being read."""
+
+
+class ProcessError(TiecliError):
+    """Of several processes that verify together, one failed, or they do not find each other."""
 
 
 class TargetError(TiecliError):

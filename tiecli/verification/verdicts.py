@@ -94,7 +94,6 @@ class TieVerdict:
         probe: What the probe measured; None where there was nothing to differentiate.
         notes: What else is worth knowing, one line each.
         picture: Where the gradients that `probe` compared differ; None unless it was asked for.
-            Ties of one canonical leaf share it, since its gradient is their sum.
     """
 
     alias: str
