@@ -1,0 +1,143 @@
+"""Loading: reading what a kernel takes, on both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log2
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiecli.boxes import Box
+from tiecli.checkpoints.protocol import CheckpointReader
+from tiecli.keypaths import KeyPath
+from tiecli.leaves import LeafSpec
+from tiecli.transforms.arrays import apply_step, forward
+from tiecli.transforms.casts import bits_of
+from tiecli.transforms.steps import Cast, Step
+from tiecli.verification.coefficients import leaf_key
+from tiecli.verification.decoding import encode
+from tiecli.verification.hops import clip
+from tiecli.verification.plans import Place, Tile
+from tiecli.verification.views import Job, View, lengths
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the two sides are read.
+
+    Attributes:
+        tied: The written checkpoint.
+        original: The same before tying; None where it is gone.
+    """
+
+    tied: CheckpointReader
+    original: CheckpointReader | None
+
+
+class TileLoader:
+    """Reads tiles; those of the stored leaves are kept for the next alias of the same, so one loader reads few.
+
+    Attributes:
+        sources: Where from.
+    """
+
+    def __init__(self, sources: Sources) -> None:
+        self.sources = sources
+        self._tiles: dict[tuple[bool, KeyPath, Box], NDArray[Any]] = {}
+
+    def load(self, job: Job) -> Tile:
+        """Reads what one job takes."""
+        if job.view is None:
+            return self._load_whole(job)
+        return self._load_tile(job, job.view)
+
+    def _load_tile(self, job: Job, view: View) -> Tile:
+        route, box = view.route, job.box
+        path, image = route.path, route.image(box)
+        there, extent = clip(box, route.source.shape), route.extent(box)
+        if there is None or extent is None:
+            raise AssertionError("a job has something of both leaves")
+        written = self._read(path, box, there, is_tied=True)
+        untied, alias, made = written, None, None
+        if view.plan.rounded or self.sources.original is None:
+            made = encode(_apply(view.steps, written, route.source), view.plan.alias.form)
+        if self.sources.original is not None:
+            untied = self._read(path, box, there, is_tied=False)
+            alias = encode(_read_box(self.sources.original, job.tie.alias, image, extent), view.plan.alias.form)
+        form = view.plan.sources[0].form
+        return Tile(
+            (encode(written, form),),
+            (encode(untied, form),),
+            made if alias is None else alias,
+            made if view.plan.rounded else None,
+            (_place(path, box, there),),
+            _place(job.tie.alias, image, extent, _amplitude(job.factor)),
+        )
+
+    def _read(self, path: KeyPath, box: Box, there: Box, *, is_tied: bool) -> NDArray[Any]:
+        reader = self.sources.tied if is_tied else self.sources.original
+        if (is_tied, path, box) not in self._tiles and reader is not None:
+            self._tiles[is_tied, path, box] = _read_box(reader, path, box, there)
+        return self._tiles[is_tied, path, box]
+
+    def _load_whole(self, job: Job) -> Tile:
+        tied, original = self.sources.tied, self.sources.original
+        boxes = [_whole(tied.specs()[path]) for path in job.tie.canonicals]
+        pairs = list(zip(job.tie.canonicals, boxes, strict=True))
+        written = [_read_box(tied, path, box, box) for path, box in pairs]
+        form = job.plan.alias.form
+        made = encode(forward(job.tie.transform, written), form)
+        box = tuple((0, length) for length in job.plan.alias.tile)
+        forms = [part.form for part in job.plan.sources]
+        untied = written if original is None else [_read_box(original, path, at, at) for path, at in pairs]
+        return Tile(
+            tuple(map(encode, written, forms)),
+            tuple(map(encode, untied, forms)),
+            made if original is None else encode(_read_box(original, job.tie.alias, box, box), form),
+            made if job.plan.rounded else None,
+            tuple(_place(path, at, at) for path, at in pairs),
+            _place(job.tie.alias, box, box, _amplitude(job.factor)),
+        )
+
+
+def _read_box(reader: CheckpointReader, path: KeyPath, box: Box, there: Box) -> NDArray[Any]:
+    """Reads what is there of a box, and fills up with zeros."""
+    found = reader.read_block(path, there)
+    if box == there:
+        return found
+    result = np.zeros(lengths(box), found.dtype)
+    at = tuple(slice(low - start, high - start) for (start, _), (low, high) in zip(box, there, strict=True))
+    bits_of(result)[at] = bits_of(found)
+    return result
+
+
+def _apply(steps: Sequence[Step], array: NDArray[Any], source: LeafSpec) -> NDArray[Any]:
+    """Applies steps to a tile, in the precision of the leaf."""
+    dtype = source.dtype
+    for step in steps:
+        array = apply_step(step, [array], LeafSpec(array.shape, dtype))
+        dtype = step.dtype if isinstance(step, Cast) else dtype
+    return array
+
+
+def _whole(spec: LeafSpec) -> Box:
+    return tuple((0, length) for length in spec.shape)
+
+
+def _place(path: KeyPath, box: Box, there: Box, amplitude: float = 1.0) -> Place:
+    key = leaf_key(path)
+    return Place(
+        np.array([key >> 32, key & 0xFFFFFFFF], np.uint32),
+        np.array([start for start, _ in box], np.int64),
+        np.array([start for start, _ in there], np.int64),
+        np.array([stop for _, stop in there], np.int64),
+        np.float64(amplitude),
+    )
+
+
+def _amplitude(factor: float) -> float:
+    """The power of two that makes up for a scale, so that the alias's gradient weighs as much as its leaf's."""
+    return float(2.0 ** -round(log2(factor)))

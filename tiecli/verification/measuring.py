@@ -1,0 +1,125 @@
+"""Measuring: all tiles of some ties through the kernels, reading while devices compute."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from math import fsum, prod, sqrt, tanh
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiecli.verification.devices import Device
+from tiecli.verification.kernels import STATISTICS, compile_kernel
+from tiecli.verification.loading import Sources, TileLoader
+from tiecli.verification.plans import Plan
+from tiecli.verification.tiling import TileSize
+from tiecli.verification.verdicts import GradientMeasure
+from tiecli.verification.views import Job
+
+Row = NDArray[np.float64]
+"""What a kernel gives of one tile, as `STATISTICS` names it."""
+
+# One reads while the other computes; both do either.
+_WORKERS = 2
+
+
+@dataclass
+class Tally:
+    """What has been measured of one tie.
+
+    Attributes:
+        rows: Of each tile.
+        entries: How many numbers the sums of the terms were gathered in.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    entries: int = 0
+
+    def add(self, job: Job, row: Row) -> None:
+        """Takes in a tile."""
+        self.rows.append(row)
+        self.entries += sum(prod(part.block) for part in (*job.plan.sources, job.plan.alias))
+
+    @property
+    def masked(self) -> int:
+        """How many elements were left out."""
+        return int(sum(row[STATISTICS.index("masked")] for row in self.rows))
+
+    def measure(self, tolerance: float) -> GradientMeasure:
+        """Puts together what was measured.
+
+        The gradients of the two sides are `f_t a` and `f_u b`, with `f` known only after the
+        last tile; `|f_t a - f_u b| <= f_t |a - b| + |f_t - f_u| |b|` is what is reported.
+
+        Args:
+            tolerance: How far they may lie apart, relative to the largest.
+        """
+        table = dict(zip(STATISTICS, np.array(self.rows).T, strict=True))
+        scale = _total(table["size"]) / sqrt(self.entries) or 1.0
+        tied, untied = (1.5 - tanh(_total(table[side]) / scale) ** 2 / 2 for side in ("tied", "untied"))
+        difference, source, pulled = (float(table[name].max()) for name in STATISTICS[:3])
+        error = tied * difference + abs(tied - untied) * (source + pulled)
+        return GradientMeasure(error, tolerance * untied * (source + pulled), untied * source, untied * pulled)
+
+
+def _total(column: Row) -> float:
+    """Adds up what tiles gave, the same whatever their order."""
+    return fsum(column) if np.isfinite(column).all() else float("nan")
+
+
+def tile_size(device: Device, elements: int) -> TileSize:
+    """Chooses how much is read and computed at a time.
+
+    Args:
+        device: Where it is computed.
+        elements: Of the largest leaf.
+    """
+    if device.platform == "cpu":
+        # The float64s of a block stay in a core's second-level cache.
+        return TileSize(1 << 20, 1 << 14)
+    # A kernel must be large to keep an accelerator busy, and all that are under way stay small beside the leaf.
+    share = min(1 << 24, max(1 << 20, elements // (4 * len(device.devices))))
+    return TileSize(share, share)
+
+
+def measure_jobs(runs: Iterable[tuple[Job, ...]], sources: Sources, device: Device) -> Iterator[tuple[Job, Row]]:
+    """Measures tiles in the order in which they are listed.
+
+    Args:
+        runs: What to measure; the jobs of a run read the same tile of a stored leaf.
+        sources: Where leaves are read.
+        device: Where they are computed.
+    """
+    waiting = iter(runs)
+    under_way: deque[Future[list[tuple[Job, Row]]]] = deque()
+    with ThreadPoolExecutor(_WORKERS, "probe") as pool:
+        try:
+            while True:
+                while len(under_way) <= _WORKERS and (some := list(islice(waiting, len(device.devices)))):
+                    under_way.append(pool.submit(_measure_runs, some, sources, device))
+                if not under_way:
+                    return
+                yield from under_way.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _measure_runs(runs: Sequence[tuple[Job, ...]], sources: Sources, device: Device) -> list[tuple[Job, Row]]:
+    loader = TileLoader(sources)
+    by_plan: dict[Plan, list[Job]] = {}
+    for job in (job for run in runs for job in run):
+        by_plan.setdefault(job.plan, []).append(job)
+    measured: list[tuple[Job, Row]] = []
+    for plan, jobs in by_plan.items():
+        kernel = compile_kernel(plan, device)
+        for start in range(0, len(jobs), len(device.devices)):
+            some = jobs[start : start + len(device.devices)]
+            tiles = [loader.load(job) for job in some]
+            # Devices without a tile of their own repeat one, and are not asked.
+            rows = kernel([*tiles, *tiles[:1] * (len(device.devices) - len(tiles))])
+            measured += zip(some, rows, strict=False)
+    return measured
