@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from tiecli.checkpoints.orbax.directories import list_directory, list_items
 from tiecli.checkpoints.orbax.reader import OrbaxReader
 from tiecli.checkpoints.protocol import CheckpointReader
 from tiecli.checkpoints.safetensors import SafetensorsReader
 from tiecli.checkpoints.storedfile import reading
-
-_SHOWN = 4
+from tiecli.checkpoints.wording import list_names
 
 
 def list_left_behind(reader: CheckpointReader) -> tuple[str, ...]:
@@ -33,7 +30,7 @@ def _list_files(reader: SafetensorsReader) -> tuple[str, ...]:
     listing = list_directory(reader.root)
     own = {*reader.files, reader.index.name if reader.index else ""}
     others = sorted(name for name in listing.files | listing.directories if name not in own and name[:1] != ".")
-    return (f"left behind, since only leaves are converted: {_list_names(others)}",) if others else ()
+    return (f"left behind, since only leaves are converted: {list_names(others)}",) if others else ()
 
 
 def _list_parts(reader: OrbaxReader) -> tuple[str, ...]:
@@ -45,10 +42,5 @@ def _list_parts(reader: OrbaxReader) -> tuple[str, ...]:
         parts = list_items(location.step, list_directory(location.step))
         others = [part.name for part in parts if part.name != location.item.name]
         if others:
-            notices.append(f"only the item `{location.item_name}` is converted, not {_list_names(others)}")
+            notices.append(f"only the item `{location.item_name}` is converted, not {list_names(others)}")
     return tuple(notices)
-
-
-def _list_names(names: Sequence[str]) -> str:
-    shown = ", ".join(f"`{name}`" for name in names[:_SHOWN])
-    return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

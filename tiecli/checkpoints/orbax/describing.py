@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from tiecli.checkpoints.orbax.jsonfiles import damaged, decode_object
 from tiecli.checkpoints.orbax.reader import OrbaxReader
 from tiecli.checkpoints.orbax.sidecars import SHARDING, list_key_impls, list_shardings, read_texts
+from tiecli.checkpoints.orbax.strays import name_strays
 from tiecli.checkpoints.orbax.treemetadata import EMPTY_TYPES
 from tiecli.checkpoints.orbax.treerecord import PLAIN, STRING, ArrayKind, TreeRecord
 from tiecli.checkpoints.storedfile import read_text_file
+from tiecli.checkpoints.wording import list_names
 from tiecli.keypaths import KeyPath
 
 STRINGS = "_strings.json"
@@ -44,7 +46,7 @@ def describe_tree(reader: OrbaxReader) -> Description:
     kinds: dict[KeyPath, ArrayKind] = {}
     nodes: dict[KeyPath, str] = {}
     strings: dict[KeyPath, str] = {}
-    strange: list[str] = []
+    strange: dict[str, list[str]] = {}
     for node in reader.item.tree.nodes:
         if node.is_array:
             kind = ArrayKind(node.value_type, shardings.get(node.name, ""), generators.get(node.name, ""))
@@ -55,12 +57,20 @@ def describe_tree(reader: OrbaxReader) -> Description:
         elif node.value_type in EMPTY_TYPES:
             nodes[node.path] = node.value_type
         else:
-            strange.append(f"`{node.path.spelling}` is left behind: a `{node.value_type}` is no array")
-    if reader.item.tree.document.get(_RICH) is not None:
-        strange.append("tuples and named tuples become lists and dicts, as they do where Orbax keeps no rich types")
-    if not isinstance(reader.item.tree.document.get(_CUSTOM), dict | None):
-        strange.append(f"the `{_CUSTOM}` of the tree is left behind: it is no object")
-    return Description(TreeRecord(kinds, nodes, strings), tuple(strange))
+            strange.setdefault(f"a `{node.value_type}` is no array", []).append(node.path.spelling)
+    for name in name_strays(reader.item):
+        strange.setdefault("the tree does not name it", []).append(name)
+    left = (f"left behind: {list_names(names)}, since {reason}" for reason, names in strange.items())
+    return Description(TreeRecord(kinds, nodes, strings), (*left, *_list_losses(reader)))
+
+
+def _list_losses(reader: OrbaxReader) -> Iterator[str]:
+    """Words what the tree says beside its nodes and cannot be carried along."""
+    document = reader.item.tree.document
+    if document.get(_RICH) is not None:
+        yield "tuples and named tuples become lists and dicts, as they do where Orbax keeps no rich types"
+    if not isinstance(document.get(_CUSTOM), dict | None):
+        yield f"left behind: the `{_CUSTOM}` of the tree, since it is no object"
 
 
 def read_strings(reader: OrbaxReader) -> Mapping[KeyPath, str]:
