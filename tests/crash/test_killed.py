@@ -21,7 +21,8 @@ from tests.unit.checkpoints.surgery import take_stock, untie
 from tiecli.checkpoints import system
 
 # Everything by which a run can change what is on the disk, or tell others that it is alive.
-CALLS: tuple[tuple[Any, tuple[str, ...]], ...] = (
+Calls = tuple[tuple[Any, tuple[str, ...]], ...]
+CALLS: Calls = (
     (os, ("open", "close", "pwrite", "copy_file_range", "fsync", "link", "unlink", "mkdir", "rmdir", "chmod")),
     (os, ("rename", "replace", "symlink", "sendfile")),
     (fcntl, ("flock", "ioctl")),
@@ -29,7 +30,7 @@ CALLS: tuple[tuple[Any, tuple[str, ...]], ...] = (
 )
 
 
-def run_and_kill(act: Callable[[], object], step: int) -> bool:
+def run_and_kill(act: Callable[[], object], step: int, calls: Calls = CALLS) -> bool:
     """Runs in a child that is killed before its call number `step`; tells whether it got through."""
     with warnings.catch_warnings():
         # Forking a process with threads is fine here: the child touches none of them.
@@ -48,7 +49,7 @@ def run_and_kill(act: Callable[[], object], step: int) -> bool:
 
             return call
 
-        for module, names in CALLS:
+        for module, names in calls:
             for name in names:
                 setattr(module, name, counted(getattr(module, name)))
         code = 1

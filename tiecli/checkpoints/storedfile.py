@@ -155,7 +155,11 @@ def open_regular(path: Path, name: str) -> tuple[int, os.stat_result]:
         raise unreadable(name, error) from error
     except ValueError as error:
         raise UnreadableFileError(f"`{name!r}` is no file name: {error}", "Check the path.") from error
-    status = os.fstat(descriptor)
+    try:
+        status = os.fstat(descriptor)
+    except OSError as error:
+        os.close(descriptor)
+        raise unreadable(name, error) from error
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         kind = "a directory" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
