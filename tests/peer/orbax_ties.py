@@ -20,10 +20,6 @@ _DECODER: tuple[Named, ...] = (
     ("params.token_embedder.embedding", "drafter.token_embedder.embedding", "same"),
     ("params.token_embedder.embedding", "params.decoder.logits_dense.kernel", "transpose"),
 )
-_NNX: tuple[Named, ...] = (
-    ("layers.0.kernel", "layers.1.kernel", "same"),
-    ("wte.embedding", "lm_head.kernel", "transpose"),
-)
 _PARAMS: tuple[Named, ...] = (
     ("embed.embedding", "tied.embedding", "same"),
     ("embed.embedding", "lm_head.kernel", "transpose"),

@@ -210,7 +210,8 @@ def place(leaf: Any, *, spread: bool) -> Any:
     if not spread:
         return jax.device_put(leaf, jax.devices()[0])
     mesh = Mesh(np.array(jax.devices()).reshape(4, 2), ("fsdp", "tensor"))
-    free, names = [("fsdp", 4), ("tensor", 2)], []
+    free = [("fsdp", 4), ("tensor", 2)]
+    names: list[str | None] = []
     for size in leaf.shape:
         fitting = [axis for axis in free if size % axis[1] == 0][:1]
         names += [axis[0] for axis in fitting] or [None]

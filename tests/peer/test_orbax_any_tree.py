@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 import tiecli
 from tests.peer.orbax_restores import Attempt, Restorer, Saving
+from tiecli.plan import Mode
 from tiecli.transforms import Transform
 
 Array = NDArray[np.generic]
@@ -78,7 +79,9 @@ def trees(draw: st.DrawFn) -> Drawn:
     start = shape[0] // 2 if shape and shape[0] > 1 else None
     if start is not None:
         tree["start"] = source[:start].copy()
-    layout = {name: draw(st.booleans()) for name in ("use_ocdbt", "use_zarr3", "use_compression", "spread")}
+    layout: dict[str, Any] = {
+        name: draw(st.booleans()) for name in ("use_ocdbt", "use_zarr3", "use_compression", "spread")
+    }
     layout["chunk_byte_size"] = draw(st.sampled_from((None, 64, 256)))
     return Drawn(tree, axes, start, layout, draw(st.booleans()))
 
@@ -86,7 +89,7 @@ def trees(draw: st.DrawFn) -> Drawn:
 @pytest.mark.parametrize("mode", ["omit", "alias", None])
 @settings(max_examples=12, deadline=None)
 @given(drawn=trees())
-def test_values_stay_where_they_were(drawn: Drawn, mode: str | None, restorer: Restorer) -> None:
+def test_values_stay_where_they_were(drawn: Drawn, mode: Mode | None, restorer: Restorer) -> None:
     """What is not omitted restores as before, and after `untie` everything does."""
     with tempfile.TemporaryDirectory() as directory:
         here = Path(directory)

@@ -11,6 +11,7 @@ import tiecli
 from tests.peer.orbax_restores import Attempt, Leaves, OrbaxRefusedError, Part, Restorer, Resuming, list_parts
 from tests.peer.orbax_ties import CASES, Case, can_restore, find_part
 from tiecli.checkpoints.protocol import Selection
+from tiecli.plan import Mode
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 copied_and_linked = pytest.mark.parametrize("link", [False, True], ids=["copy", "link"])
@@ -23,7 +24,7 @@ FEW = (ASKED, Attempt("pytree", "sharded"), Attempt("v1", "numpy"), Attempt("man
 """Where the store lies otherwise, and holds the same."""
 
 
-def tie(case: Case, out: Path, mode: str, link: bool = False) -> tuple[Part, frozenset[str]]:
+def tie(case: Case, out: Path, mode: Mode, link: bool = False) -> tuple[Part, frozenset[str]]:
     """Ties all that a case ties; gives the item that was written, and the aliases."""
     target = tiecli.Target(out, kept_files="hardlink" if link else "copy", sync=False)
     tiecli.tie(case.root, case.requests, target, mode=mode, item=case.item)
@@ -95,7 +96,7 @@ def test_a_full_target_restores_every_alias(case: Case, link: bool, restorer: Re
 
 @both_modes
 @every_case
-def test_untie_restores_as_if_nothing_had_been_tied(case: Case, mode: str, restorer: Restorer, tmp_path: Path) -> None:
+def test_untie_restores_as_if_nothing_had_been_tied(case: Case, mode: Mode, restorer: Restorer, tmp_path: Path) -> None:
     """`untie`: every leaf in every way, and the JSON files of the item byte for byte."""
     tie(case, tmp_path / "tied", mode)
 
@@ -115,8 +116,8 @@ def find_step(part: Part) -> Path:
 
 def read_documents(directory: Path) -> dict[str, bytes]:
     """Reads everything but the store: the JSON of items and steps, JSON items, marks of what is complete."""
-    kept = ("_METADATA", "_sharding", "_strings.json", "_CHECKPOINT_METADATA", "_ROOT_METADATA")
-    kept += ("commit_success.txt", "orbax.checkpoint", "metadata")
+    kept = {"_METADATA", "_sharding", "_strings.json", "_CHECKPOINT_METADATA", "_ROOT_METADATA"}
+    kept |= {"commit_success.txt", "orbax.checkpoint", "metadata"}
     paths = [path for path in directory.rglob("*") if path.name in kept or path.parent.name == "array_metadatas"]
     return {path.relative_to(directory).as_posix(): path.read_bytes() for path in paths if path.is_file()}
 
@@ -140,7 +141,7 @@ def test_a_full_target_of_omitted_leaves_is_refused_or_says_so(case: Case, resto
 @pytest.mark.parametrize(
     "case", [case for case in CASES if case.layout in ("named-steps", "items", "files-zarr2", "v1")], ids=str
 )
-def test_in_place_nothing_else_changes(case: Case, mode: str, restorer: Restorer, tmp_path: Path) -> None:
+def test_in_place_nothing_else_changes(case: Case, mode: Mode, restorer: Restorer, tmp_path: Path) -> None:
     """`--in-place`: other items and other steps restore as before, and `untie` gives back what was there."""
     here = shutil.copytree(case.root, tmp_path / "here")
     target = tiecli.Target(here, in_place=True, sync=False)
