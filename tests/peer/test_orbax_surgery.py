@@ -168,7 +168,7 @@ def test_ties_come_and_go_one_by_one(restorer: Restorer, tmp_path: Path) -> None
 
     tiecli.tie(case.root, [same], tiecli.Target(states[0], sync=False), mode="omit")
     tiecli.tie(states[0], [turned], tiecli.Target(states[1], sync=False), mode="alias")
-    tiecli.untie(states[1], tiecli.Target(states[2], sync=False), select=turned.dst)
+    tiecli.untie(states[1], tiecli.Target(states[2], sync=False), select=str(turned.dst))
     tiecli.untie(states[2], tiecli.Target(states[3], sync=False))
 
     without = {path: leaf for path, leaf in before.items() if path != same.dst}
