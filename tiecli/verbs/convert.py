@@ -97,7 +97,7 @@ def _choose_form(
             )
         if names_file and shard_nbytes is not None:
             raise UsageError(
-                f"--shard-size makes a directory, and `{target.path if target else ''}` names one file",
+                "--shard-size makes a directory, and the output names one file",
                 f"Leave out --shard-size, or the `{_SUFFIX}` of the name.",
             )
         return SafetensorsForm(single=names_file, shard_nbytes=shard_nbytes)
@@ -105,7 +105,7 @@ def _choose_form(
         raise UsageError(f"`{reader.root}` becomes an Orbax item, which has no shards", "Leave out --shard-size.")
     if names_file:
         raise UsageError(
-            f"`{target.path if target else ''}` would be the directory of an Orbax item",
+            f"an Orbax item is a directory, and the output is named like a `{_SUFFIX}` file",
             f"Choose a name that does not end in `{_SUFFIX}`.",
         )
     return OrbaxForm(zarr or 2, compressed=compress)
@@ -117,6 +117,7 @@ def _decide(reader: CheckpointReader, form: Form, mode: Mode | None) -> tuple[Co
     rename = to_name if to_safetensors else to_path
 
     def share(tie: Tie, spec: LeafSpec) -> bool:
+        """Whether an alias becomes a second name."""
         return mode != "omit" and can_share(tie, spec, form)
 
     stored: dict[KeyPath, KeyPath] = {rename(path): path for path in reader.specs()}

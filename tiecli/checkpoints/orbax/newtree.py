@@ -102,6 +102,7 @@ def prune_record(record: TreeRecord, leaves: Collection[KeyPath]) -> TreeRecord:
     branches = {keys[:depth] for keys in ends for depth in range(len(keys))}
 
     def is_free(keys: tuple[Key, ...]) -> bool:
+        """Whether no leaf stands at a place, above it or below it."""
         return keys not in branches and not any(keys[: depth + 1] in ends for depth in range(-1, len(keys)))
 
     nodes = {path: kind for path, kind in record.nodes.items() if is_free(path.keys)}

@@ -10,31 +10,34 @@ from tiecli.cli.console import show_json, show_lines, show_notice, show_progress
 from tiecli.cli.options import Checkpoint, DryRun, Item, Json, Mode, NoSync, Output, Step, choose_target
 from tiecli.cli.sizes import parse_size
 
+ShardSize = Annotated[
+    str | None,
+    typer.Option(
+        "--shard-size", metavar="SIZE", help="To safetensors: several files of at most this size, such as 5GB."
+    ),
+]
+Zarr3 = Annotated[bool, typer.Option("--zarr3", help="To Orbax: arrays of zarr 3 instead of 2, as its new API writes.")]
+Compress = Annotated[
+    bool, typer.Option("--compress", help="To Orbax: compress as Orbax does, instead of copying bytes as they are.")
+]
+ModeOption = Annotated[
+    Mode | None,
+    typer.Option(
+        "--mode",
+        help="To Orbax: `alias` stores an alias as a second name of the bytes it follows from, so that a restore "
+        "finds both; `omit` leaves it out.",
+        show_default="alias where the transform allows it",
+    ),
+]
+
 
 def run_convert(
     checkpoint: Checkpoint,
     output: Output = None,
-    shard_size: Annotated[
-        str | None,
-        typer.Option(
-            "--shard-size", metavar="SIZE", help="To safetensors: several files of at most this size, such as 5GB."
-        ),
-    ] = None,
-    zarr3: Annotated[
-        bool, typer.Option("--zarr3", help="To Orbax: arrays of zarr 3 instead of 2, as its new API writes.")
-    ] = False,
-    compress: Annotated[
-        bool, typer.Option("--compress", help="To Orbax: compress as Orbax does, instead of copying bytes as they are.")
-    ] = False,
-    mode: Annotated[
-        Mode | None,
-        typer.Option(
-            "--mode",
-            help="To Orbax: `alias` stores an alias as a second name of the bytes it follows from, so that a restore "
-            "finds both; `omit` leaves it out.",
-            show_default="alias where the transform allows it",
-        ),
-    ] = None,
+    shard_size: ShardSize = None,
+    zarr3: Zarr3 = False,
+    compress: Compress = False,
+    mode: ModeOption = None,
     dry_run: DryRun = False,
     no_sync: NoSync = False,
     step: Step = None,
