@@ -61,31 +61,18 @@ def open_writer(reader: CheckpointReader, target: Target) -> CheckpointWriter:
         InPlaceError: The source cannot be replaced where it is.
         WriteFailedError: The system refuses to look at the target.
     """
-    if reader.format == "orbax":
-        from tiecli.checkpoints.orbax.reader import OrbaxReader
-        from tiecli.checkpoints.orbax.writer import OrbaxWriter
-
-        assert isinstance(reader, OrbaxReader)
-        return OrbaxWriter(reader, target)
     from tiecli.checkpoints.safetensors import SafetensorsReader
-    from tiecli.checkpoints.writer import SafetensorsWriter
 
-    assert isinstance(reader, SafetensorsReader)
-    return SafetensorsWriter(reader, target)
+    if isinstance(reader, SafetensorsReader):
+        from tiecli.checkpoints.writer import SafetensorsWriter
 
+        return SafetensorsWriter(reader, target)
+    from tiecli.checkpoints.orbax.reader import OrbaxReader
+    from tiecli.checkpoints.orbax.writer import OrbaxWriter
 
-def check_rewritable(reader: CheckpointReader) -> None:
-    """Refuses a checkpoint whose metadata could not follow a change of its leaves, before any leaf is read.
-
-    Raises:
-        CheckpointError: A file beside the leaves is damaged, or has no room for a manifest.
-    """
-    if reader.format == "orbax":
-        from tiecli.checkpoints.orbax.originals import check_documents
-        from tiecli.checkpoints.orbax.reader import OrbaxReader
-
-        assert isinstance(reader, OrbaxReader)
-        check_documents(reader.location, reader.manifest())
+    if not isinstance(reader, OrbaxReader):
+        raise TypeError(f"no writer for {type(reader).__name__}")
+    return OrbaxWriter(reader, target)
 
 
 def check_target(reader: CheckpointReader, target: Target) -> None:

@@ -368,9 +368,9 @@ def test_saved_again_by_others(file: Path, tmp_path: Path) -> None:
     assert "changed by others" in report.notices[0]
     assert list(header) == ["__metadata__", "embed", "new", "head"]
     assert header["__metadata__"] == {"k": "v", "format": "pt"}
-    # A tie and an untie later there is still no original to restore.
+    # A tie and an untie later there is no record any more of an original to restore.
     tie(tmp_path / "again", tmp_path / "tied again", {})
-    assert untie(tmp_path / "tied again", tmp_path / "untied again").restored is False
+    assert untie(tmp_path / "tied again", tmp_path / "untied again").restored is None
 
 
 def test_declared_tie_is_materialised(tmp_path: Path) -> None:
