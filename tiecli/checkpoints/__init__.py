@@ -75,6 +75,20 @@ def open_writer(reader: CheckpointReader, target: Target) -> CheckpointWriter:
     return OrbaxWriter(reader, target)
 
 
+def check_rewritable(reader: CheckpointReader) -> None:
+    """Refuses a checkpoint whose metadata could not follow a change of its leaves, before any leaf is read.
+
+    Raises:
+        CheckpointError: A file beside the leaves is damaged, or has no room for a manifest.
+    """
+    if reader.format == "orbax":
+        from tiecli.checkpoints.orbax.originals import check_documents
+        from tiecli.checkpoints.orbax.reader import OrbaxReader
+
+        assert isinstance(reader, OrbaxReader)
+        check_documents(reader.location, reader.manifest())
+
+
 def check_target(reader: CheckpointReader, target: Target) -> None:
     """Refuses a target that cannot be meant, before leaves are read for it.
 
