@@ -60,7 +60,7 @@ def describe(path: Path, item: str | None = None) -> dict[str, object]:
         return {"kinds": kinds, "nodes": nodes, "metadata": reader.custom_metadata()}
 
 
-@pytest.mark.parametrize("options", [(), ("--zarr3",), ("--compress",), ("--zarr3", "--compress")], ids=" ".join)
+@pytest.mark.parametrize("options", [(), ("--zarr3", "--compress")], ids=" ".join)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_there_and_back(run: Run, tmp_path: Path, layout: str, options: tuple[str, ...]) -> None:
     """Leaves bit for bit, and all that Orbax knows of the tree beside them."""
