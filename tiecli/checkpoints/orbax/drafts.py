@@ -11,9 +11,8 @@ from tiecli.checkpoints.ocdbt.database import Value
 from tiecli.checkpoints.orbax.arrays import METADATA_KEYS, ArrayMetadata, make_array
 from tiecli.checkpoints.orbax.directories import STEP, TREE
 from tiecli.checkpoints.orbax.documents import LeafChange, derive_documents, set_custom, store_name
-from tiecli.checkpoints.orbax.jsonfiles import decode_object
 from tiecli.checkpoints.orbax.leafdrafts import Encoded, LeafDraft, Stored, View
-from tiecli.checkpoints.orbax.originals import Base, find_base, remember
+from tiecli.checkpoints.orbax.originals import Base, find_base, list_step_ties, remember
 from tiecli.checkpoints.orbax.reader import OrbaxReader
 from tiecli.checkpoints.orbax.strays import list_strays
 from tiecli.checkpoints.protocol import Metadata
@@ -205,11 +204,6 @@ class ItemDrafting:
 
     def _ties_of_other_items(self) -> dict[str, object]:
         """The ties of the step's other items, as the step's metadata has them."""
-        raw = self.base.step_before
-        if raw is None:
-            return {}
-        custom = decode_object(raw, STEP).get("custom_metadata")
-        held = custom.get(KEY) if isinstance(custom, dict) else None
-        items = dict(held) if isinstance(held, dict) else {}
+        items = {} if self.base.step_before is None else list_step_ties(self.base.step_before)
         items.pop(self.reader.location.item_name, None)
         return items

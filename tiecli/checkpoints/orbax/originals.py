@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from tiecli.checkpoints.orbax.jsonfiles import decode_object
 from tiecli.checkpoints.orbax.location import Location
 from tiecli.checkpoints.storedfile import read_text_file, reading
 from tiecli.digests import digest_bytes
+from tiecli.errors import CheckpointError
 from tiecli.manifest import KEY, Manifest, Original
 
 _SIDE_FILES = ("_sharding",)
@@ -56,7 +58,9 @@ def find_base(item: Path, step: Path | None, manifest: Manifest | None) -> Base:
     present = read_documents(item, step)
     for name, raw in present.items():
         kept = originals.get(name)
-        if kept is None:
+        if kept is None and name == STEP and step is not None:
+            documents[name] = _find_before_others(step, raw)
+        elif kept is None:
             documents[name] = without_manifest(name, raw)
         elif digest_document(name, raw) == kept.written:
             documents[name] = kept.unpack()
@@ -70,6 +74,31 @@ def find_base(item: Path, step: Path | None, manifest: Manifest | None) -> Base:
             raw = original.unpack()
             arrays[leaf] = (parse_array(raw, name), raw)
     return Base(documents, arrays, tuple(edited), present.get(STEP))
+
+
+def list_step_ties(raw: bytes) -> dict[str, object]:
+    """Lists what the metadata of a step tells of the ties of its items, by their names.
+
+    Raises:
+        OrbaxMetadataError: It is damaged.
+    """
+    custom = decode_object(raw, STEP).get("custom_metadata")
+    told = custom.get(KEY) if isinstance(custom, dict) else None
+    return dict(told) if isinstance(told, dict) else {}
+
+
+def _find_before_others(step: Path, raw: bytes) -> bytes:
+    """Finds what the metadata of a step was before any of its items was tied, as those remember that are."""
+    for name in list_step_ties(raw):
+        # Somebody else's item may be damaged, or gone; then the ties are taken out as they were put in.
+        with contextlib.suppress(CheckpointError, KeyError, ValueError):
+            tree = read_text_file(step / Path(name).name / TREE, TREE)
+            custom = decode_object(tree or b"", TREE).get("custom_metadata")
+            manifest = Manifest.from_json(json.dumps(custom[KEY] if isinstance(custom, dict) else None))
+            kept = manifest.originals[STEP]
+            if kept.written == digest_document(STEP, raw):
+                return kept.unpack()
+    return without_manifest(STEP, raw)
 
 
 def check_documents(location: Location, manifest: Manifest | None) -> None:

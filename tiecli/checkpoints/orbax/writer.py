@@ -39,6 +39,9 @@ class OrbaxWriter:
         self._fresh: dict[KeyPath, tuple[LeafSpec, Iterable[memoryview] | KeyPath]] = {}
         self._views: dict[KeyPath, Tie] = {}
         check_target(target, reader.root)
+        if reader.location.step is not None and not target.in_place:
+            # Orbax would take whatever lies in a step for an item of it, and fail to restore the others.
+            check_target(target, reader.location.step)
 
     def keep(self, path: KeyPath) -> None:
         """Takes a leaf over from the source, stored bytes unchanged.
