@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from tiecli.checkpoints.ocdbt.frames import NODE, open_frame
 from tiecli.checkpoints.ocdbt.manifest import MANIFEST_FILE, parse_manifest
 from tiecli.checkpoints.ocdbt.nodes import NodeReference, Value, decode_interior, decode_leaf
 
-__all__ = ["Database", "Value", "read_database"]
+__all__ = ["Database", "Value", "read_database", "walk_database"]
 
 
 class Database(NamedTuple):
@@ -47,17 +48,20 @@ def read_database(directory: Path, label: str) -> Database:
     # A database is many thousand tuples and no cycle: collecting doubles the time.
     gc.disable()
     try:
-        return Database(_read_values(directory, label))
+        return Database(dict(chain.from_iterable(walk_database(directory, label))))
     finally:
         if collecting:
             gc.enable()
 
 
-def _read_values(directory: Path, label: str) -> dict[str, Value]:
+def walk_database(directory: Path, label: str) -> Iterator[Iterable[tuple[str, Value]]]:
+    """Yields the keys of the newest version of a database and where their values lie, node by node.
+
+    Arguments and errors as for `read_database`.
+    """
     allowance = Allowance()
     name = f"{label}/{MANIFEST_FILE}"
     root = parse_manifest(read_manifest_file(directory, MANIFEST_FILE, name), f"`{name}`", allowance)
-    values: dict[str, Value] = {}
     last = b""
     # Nodes are read in the order of their keys; each stands lower than the one that refers to it.
     waiting = [] if root is None else [root]
@@ -71,14 +75,16 @@ def _read_values(directory: Path, label: str) -> dict[str, Value]:
             continue
         keys, found = decode_leaf(cursor, reference.file.base, reference.prefix)
         _check_first(cursor, reference, keys[0])
-        if (values and keys[0] <= last) or (waiting and keys[-1] >= waiting[-1].first):
+        if (last and keys[0] <= last) or (waiting and keys[-1] >= waiting[-1].first):
             cursor.refuse("its keys are out of order with those of the nodes beside it")
         last = keys[-1]
+        # What is left of the node is needed no more while its keys are dealt with.
+        cursor = Cursor(b"", cursor.label, allowance)
         try:
-            values.update(zip(map(bytes.decode, keys), found, strict=True))
+            names = list(map(bytes.decode, keys))
         except UnicodeDecodeError as error:
             cursor.refuse(f"a key is not UTF-8: {error.object[:80]!r}")
-    return values
+        yield zip(names, found, strict=True)
 
 
 def _open_node(directory: Path, label: str, reference: NodeReference, allowance: Allowance) -> Cursor:
@@ -86,8 +92,7 @@ def _open_node(directory: Path, label: str, reference: NodeReference, allowance:
     name = f"{label}/{file.name}"
     called = f"the node at byte {offset:,} of `{name}`"
     allowance.spend_node(nbytes, called)
-    frame = read_node_file(directory, file.name, offset, nbytes, name)
-    cursor = open_frame(frame, NODE, called, allowance)
+    cursor = open_frame(read_node_file(directory, file.name, offset, nbytes, name), NODE, called, allowance)
     found = cursor.read_byte()
     if found != height:
         cursor.refuse(f"it is of height {found}, expected {height}")

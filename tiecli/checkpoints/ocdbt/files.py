@@ -91,4 +91,4 @@ def _read_bytes(descriptor: int, offset: int, nbytes: int, label: str) -> bytes:
             nbytes -= len(piece)
     except OSError as error:
         raise unreadable(label, error) from error
-    return b"".join(pieces)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -15,6 +15,11 @@ NODE = (0x0CDB20DE).to_bytes(4, "big")
 # The mark, the length of all, format and compression in a byte each or more, the checksum.
 _SHORTEST = 4 + 8 + 1 + 1 + 4
 
+# Twelve bytes, and two numbers of ten bytes at most.
+_LONGEST_HEAD = 32
+
+_SUMMED = 1 << 20
+
 # Fed in pieces this large, a decompressor returns 32 MB at most before its output is counted.
 _PIECE = 1024
 
@@ -34,8 +39,6 @@ def open_frame(frame: bytes, mark: bytes, label: str, allowance: Allowance) -> C
     Raises:
         DatabaseError: It is damaged, or of a version that tiecli does not know.
     """
-    import google_crc32c
-
     if len(frame) < _SHORTEST:
         refuse(label, f"it has {len(frame)} bytes, expected {_SHORTEST} or more")
     if not frame.startswith(mark):
@@ -43,24 +46,36 @@ def open_frame(frame: bytes, mark: bytes, label: str, allowance: Allowance) -> C
     stated = int.from_bytes(frame[4:12], "little")
     if stated != len(frame):
         refuse(label, f"it states a length of {stated:,} bytes, {len(frame):,} are there")
-    found, expected = google_crc32c.value(frame[:-4]), int.from_bytes(frame[-4:], "little")
+    # A node may have many megabytes: it is summed and cut in pieces, not copied whole.
+    found, expected = _checksum(frame), int.from_bytes(frame[-4:], "little")
     if found != expected:
         refuse(label, f"its checksum is `{found:08x}`, expected `{expected:08x}`")
-    cursor = Cursor(frame[:-4], label, allowance)
+    cursor = Cursor(frame[: min(_LONGEST_HEAD, len(frame) - 4)], label, allowance)
     cursor.skip(12)
     version, compression = cursor.read_numbers(2)
     if version != 0:
         refuse(label, f"it is of version {version}, tiecli knows version 0")
-    body = cursor.body[cursor.position :]
+    stored = memoryview(frame)[cursor.position : -4]
     if compression == 1:
-        body = _decompress(body, label, allowance)
-    elif compression != 0:
+        body = _decompress(stored, label, allowance)
+    elif compression == 0:
+        body = bytes(stored)
+    else:
         refuse(label, f"it is compressed by method {compression}, tiecli knows 0 (none) and 1 (zstd)")
     allowance.spend_body(len(body), label)
     return Cursor(body, label, allowance)
 
 
-def _decompress(body: bytes, label: str, allowance: Allowance) -> bytes:
+def _checksum(frame: bytes) -> int:
+    import google_crc32c
+
+    found, end = 0, len(frame) - 4
+    for start in range(0, end, _SUMMED):
+        found = google_crc32c.extend(found, frame[start : min(start + _SUMMED, end)])
+    return found
+
+
+def _decompress(body: memoryview, label: str, allowance: Allowance) -> bytes:
     import zstandard
 
     decompressor = zstandard.ZstdDecompressor().decompressobj()

@@ -8,12 +8,16 @@ from itertools import accumulate
 from typing import NamedTuple, TypeVar
 
 from tiecli.checkpoints.ocdbt.keys import LONGEST_KEY
-from tiecli.checkpoints.ocdbt.manifest import NODE_BYTES, Root, encode_manifest
+from tiecli.checkpoints.ocdbt.manifest import Root, encode_manifest
 from tiecli.checkpoints.ocdbt.nodes import MOST_ENTRIES, Value
 from tiecli.checkpoints.ocdbt.nodewriting import WrittenNode, write_interior, write_leaf
 from tiecli.errors import UnsupportedCheckpointError
 
 _Entry = TypeVar("_Entry")
+
+SPLIT_BYTES = 4 << 20
+"""How large a node of ours grows, in decoded bytes: far below what the database allows, since whoever
+reads it holds a node whole."""
 
 # What an entry takes at most beside its key and an inline value: lengths, offsets, counts.
 _COLUMNS = 32
@@ -25,15 +29,20 @@ class EncodedDatabase(NamedTuple):
     Attributes:
         manifest: Contents of `manifest.ocdbt`.
         node_file: Name of the data file that holds the tree, relative to the directory.
-        nodes: Its contents.
+        frames: Its contents, in pieces.
     """
 
     manifest: bytes
     node_file: str
-    nodes: bytes
+    frames: tuple[bytes, ...]
+
+    @property
+    def nodes(self) -> bytes:
+        """The contents of the node file in one piece."""
+        return b"".join(self.frames)
 
 
-def encode_database(values: Mapping[str, Value], node_bytes: int = NODE_BYTES) -> EncodedDatabase:
+def encode_database(values: Mapping[str, Value], node_bytes: int = SPLIT_BYTES) -> EncodedDatabase:
     """Encodes a database of one version; the same values give the same bytes.
 
     Args:
@@ -51,7 +60,7 @@ def encode_database(values: Mapping[str, Value], node_bytes: int = NODE_BYTES) -
     identity, name = digest.digest()[:16], digest.digest()[16:]
     file = f"d/{name.hex()}"
     if not items:
-        return EncodedDatabase(encode_manifest(None, identity), file, b"")
+        return EncodedDatabase(encode_manifest(None, identity), file, ())
 
     groups = list(_split(items, [len(key) + len(value.inline) + _COLUMNS for key, value in items], 1, node_bytes))
     level = [write_leaf(group, is_root=len(groups) == 1) for group in groups]
@@ -59,10 +68,10 @@ def encode_database(values: Mapping[str, Value], node_bytes: int = NODE_BYTES) -
     while len(level) > 1:
         level = _write_above(level, sum(len(node.frame) for node in written[: -len(level)]), file, node_bytes)
         written += level
-    nodes = b"".join([node.frame for node in written])
     top = written[-1]
-    root = Root(top.height, file, len(nodes) - len(top.frame), len(top.frame), top.statistics)
-    return EncodedDatabase(encode_manifest(root, identity), file, nodes)
+    start = sum(len(node.frame) for node in written[:-1])
+    root = Root(top.height, file, start, len(top.frame), top.statistics)
+    return EncodedDatabase(encode_manifest(root, identity), file, tuple(node.frame for node in written))
 
 
 def _check_keys(items: Sequence[tuple[bytes, Value]]) -> None:

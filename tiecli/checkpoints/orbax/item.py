@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -37,8 +38,7 @@ class StoredItem:
 
     Attributes:
         location: Where it is.
-        raw_tree: Its `_METADATA`, as it lies there.
-        tree: The same, parsed.
+        tree: Its `_METADATA`; of the document, all but the entries.
         values: What its store holds, by key.
         data: Its data files.
         arrays: The leaves that are arrays, in stored order.
@@ -57,8 +57,13 @@ class StoredItem:
             raise OrbaxMetadataError(
                 f"`{location.item}` has no `{TREE}`", "Copy the checkpoint again, hidden files too."
             )
-        self.raw_tree = raw
-        self.tree: TreeMetadata = parse_tree(raw, TREE)
+        tree = parse_tree(raw, TREE)
+        # The entries are parsed into nodes; as JSON they take more memory than all the rest.
+        told = {**tree.document, "tree_metadata": {}}
+        if told.get("value_metadata_tree") is not None:
+            told["value_metadata_tree"] = {}
+        self.tree: TreeMetadata = replace(tree, document=told)
+        del raw, tree
         self._watched = {name: _stamp(location.item / name) for name in (TREE, DATABASE)}
         self.data = DataFiles(location.item)
         try:

@@ -16,11 +16,9 @@ from tiecli.checkpoints.orbax.codecs import ByteCodec
 from tiecli.checkpoints.orbax.datafiles import DataFiles
 from tiecli.checkpoints.orbax.documents import store_name
 from tiecli.checkpoints.orbax.leafdrafts import Encoded, LeafDraft, Taken, View
-from tiecli.checkpoints.orbax.location import Location
 from tiecli.checkpoints.orbax.newtree import check_places, compose_documents, prune_record
 from tiecli.checkpoints.orbax.packing import write_database
 from tiecli.checkpoints.orbax.permuting import Permuted
-from tiecli.checkpoints.orbax.publishing import check_opens
 from tiecli.checkpoints.protocol import CommitReport, Progress, Target, WrittenFile, ignore_progress
 from tiecli.checkpoints.safetensors import SafetensorsReader
 from tiecli.checkpoints.staging import Stage, sync_directory, writing
@@ -136,7 +134,6 @@ class NewItem:
             stage = Stage(target.path, directory=True)
             try:
                 files = tuple(self._fill(stage.path, target, progress))
-                check_opens(Location(stage.path, "item", stage.path, "", None, None), self.drafts)
                 self.reader.check_unchanged()
                 stage.publish(sync=target.sync)
             finally:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Self
 
 from tiecli.checkpoints.copying import BLOCK, Output
-from tiecli.checkpoints.ocdbt.database import Value
+from tiecli.checkpoints.ocdbt.database import Value, walk_database
 from tiecli.checkpoints.ocdbt.writing import encode_database
 from tiecli.checkpoints.orbax.datafiles import DataFiles
 from tiecli.checkpoints.orbax.directories import DATABASE
@@ -20,10 +20,13 @@ from tiecli.checkpoints.staging import sync_directory
 from tiecli.checkpoints.storedfile import changed
 from tiecli.checkpoints.trees import carry_file
 from tiecli.digests import digest_bytes
+from tiecli.errors import CheckpointError, WriteFailedError
 
 # Source: orbax-checkpoint 0.12.8, its settings for OCDBT.
 _LARGEST_FILE = 2 << 30
 _LARGEST_INLINE = 1024
+
+_BUG = "This is a bug; report it."
 
 # Below this, blocks that could be shared are not worth a gap in the file.
 _WORTH_ALIGNING = 1 << 20
@@ -111,15 +114,38 @@ def _bring(source: Path, copy: Path, name: str, target: Target, progress: Progre
 def _write_tree(stage: Path, values: dict[str, Value], *, sync: bool) -> Iterator[WrittenFile]:
     """Writes the nodes and, last, the manifest, without which nothing is found."""
     encoded = encode_database(values)
-    for name, raw in ((encoded.node_file, encoded.nodes), (DATABASE, encoded.manifest)):
+    for name, pieces in ((encoded.node_file, encoded.frames), (DATABASE, (encoded.manifest,))):
         descriptor = os.open(stage / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
-            Output(descriptor, sync, ignore_progress).write(raw)
+            output = Output(descriptor, sync, ignore_progress)
+            for piece in pieces:
+                output.write(piece)
             if sync:
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        yield WrittenFile(name, len(raw), "written")
+        yield WrittenFile(name, output.position, "written")
+    del encoded, pieces
+    _check_reads_back(stage, values)
+
+
+def _check_reads_back(stage: Path, values: Mapping[str, Value]) -> None:
+    """Reads what was written, a node at a time, and compares it with what it was to be.
+
+    Raises:
+        WriteFailedError: It cannot be read, or is something else.
+    """
+    left = len(values)
+    try:
+        for entries in walk_database(stage, str(stage)):
+            for key, value in entries:
+                if values.get(key) != value:
+                    raise WriteFailedError(f"`{key}` is not as it should be in what was written", _BUG)
+                left -= 1
+    except CheckpointError as error:
+        raise WriteFailedError(f"what was written cannot be read: {error.message}", _BUG) from error
+    if left:
+        raise WriteFailedError(f"{left:,} keys are missing in what was written", _BUG)
 
 
 class Packer:

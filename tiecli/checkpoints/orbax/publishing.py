@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -13,15 +12,11 @@ from tiecli.checkpoints.filling import fill_text
 from tiecli.checkpoints.orbax.directories import DATABASE, STEP, TREE
 from tiecli.checkpoints.orbax.drafts import ItemDraft
 from tiecli.checkpoints.orbax.filestore import write_files
-from tiecli.checkpoints.orbax.item import StoredItem
-from tiecli.checkpoints.orbax.leafdrafts import LeafDraft
-from tiecli.checkpoints.orbax.location import Location
 from tiecli.checkpoints.orbax.packing import write_database
 from tiecli.checkpoints.orbax.reader import OrbaxReader
 from tiecli.checkpoints.protocol import Progress, Target, WrittenFile
 from tiecli.checkpoints.staging import Stage
 from tiecli.checkpoints.trees import Entry, carry_file, finish_directories, list_tree, set_mode
-from tiecli.errors import CheckpointError, WriteFailedError
 
 _STORE = (DATABASE, "d", "ocdbt_data", "ocdbt_meta")
 _PROCESS = "ocdbt.process_"
@@ -191,28 +186,7 @@ class ItemPublishing:
             finally:
                 os.close(descriptor)
             files.append(WrittenFile(name, len(raw), "written"))
-        check_opens(self.reader.location._replace(root=item, item=item), self.draft.leaves)
         return files
-
-
-def check_opens(location: Location, leaves: Iterable[LeafDraft]) -> None:
-    """Opens an item that was just written; it is small, whatever the arrays are.
-
-    Raises:
-        WriteFailedError: It cannot be read, or does not hold what was drafted.
-    """
-    try:
-        opened = StoredItem(location)
-    except CheckpointError as error:
-        raise WriteFailedError(f"what was written cannot be read: {error.message}", _BUG) from error
-    try:
-        found = {array.node.name: array.metadata.spec for array in opened.arrays.values()}
-    finally:
-        opened.close()
-    expected = {leaf.name: leaf.metadata.spec for leaf in leaves}
-    if found != expected:
-        strange = sorted(found.items() ^ expected.items())[0][0]
-        raise WriteFailedError(f"`{strange}` is not as it should be in what was written", _BUG)
 
 
 def _prefixes(name: str) -> list[str]:
