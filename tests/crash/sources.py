@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from tests.unit.checkpoints.files import write_file, write_sharded
-from tests.unit.checkpoints.surgery import take_stock, tie
+from tests.unit.checkpoints.safetensors.files import write_file, write_sharded
+from tests.unit.checkpoints.safetensors.surgery import take_stock, tie
 from tiecli.checkpoints import staging
 
 TABLE = bytes(range(250)) * 280

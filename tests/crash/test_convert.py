@@ -12,7 +12,7 @@ import pytest
 from tests.crash.sources import make_file, make_sharded, remove, stages_in
 from tests.crash.test_failing import run_and_fail
 from tests.crash.test_killed import run_and_kill
-from tests.unit.checkpoints.surgery import take_stock
+from tests.unit.checkpoints.safetensors.surgery import take_stock
 from tiecli.checkpoints.protocol import Target
 from tiecli.verbs.convert import convert
 

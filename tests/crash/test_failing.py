@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.crash.sources import MAKERS, remove, stages_in, tie_all
-from tests.unit.checkpoints.surgery import take_stock, untie
+from tests.unit.checkpoints.safetensors.surgery import take_stock, untie
 from tiecli.checkpoints import system
 from tiecli.errors import TiecliError
 

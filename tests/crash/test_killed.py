@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.crash.sources import MAKERS, remove, stages_in, tie_all, visible
-from tests.unit.checkpoints.surgery import take_stock, untie
+from tests.unit.checkpoints.safetensors.surgery import take_stock, untie
 from tiecli.checkpoints import system
 
 # Everything by which a run can change what is on the disk, or tell others that it is alive.

@@ -11,7 +11,7 @@ import pytest
 from tests.crash.orbax_sources import IN_PLACE, NEW, Case, read_leaves, restore
 from tests.crash.sources import remove, stages_in
 from tests.crash.test_failing import run_and_fail
-from tests.unit.checkpoints.surgery import take_stock
+from tests.unit.checkpoints.safetensors.surgery import take_stock
 
 
 @pytest.fixture(autouse=True)

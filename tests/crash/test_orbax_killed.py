@@ -10,7 +10,7 @@ import pytest
 from tests.crash.orbax_sources import IN_PLACE, NEW, Case, read_leaves, restore
 from tests.crash.sources import remove, stages_in, visible
 from tests.crash.test_killed import CALLS, run_and_kill
-from tests.unit.checkpoints.surgery import take_stock
+from tests.unit.checkpoints.safetensors.surgery import take_stock
 
 # Killed before it closes a file, a run leaves on the disk what it leaves killed before the next call.
 CHANGING = tuple((module, tuple(name for name in names if name != "close")) for module, names in CALLS)

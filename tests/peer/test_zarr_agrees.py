@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.unit.checkpoints.orbax.zarrs import (
+from tests.unit.checkpoints.zarr.zarrs import (
     BYTES,
     CRC,
     GZIP,
@@ -27,9 +27,9 @@ from tests.unit.checkpoints.orbax.zarrs import (
     transpose,
 )
 from tiecli.checkpoints.blocks import numpy_dtype
-from tiecli.checkpoints.orbax.arrays import METADATA_KEYS, ArrayMetadata, make_array, parse_array
-from tiecli.checkpoints.orbax.chunks import ChunkedLeaf, StoredChunk
-from tiecli.checkpoints.orbax.spool import Spool
+from tiecli.checkpoints.zarr.arrays import METADATA_KEYS, ArrayMetadata, make_array, parse_array
+from tiecli.checkpoints.zarr.chunks import ChunkedLeaf, StoredChunk
+from tiecli.checkpoints.zarr.spool import Spool
 from tiecli.errors import UnsupportedCheckpointError
 from tiecli.leaves import DTYPES, LeafSpec
 

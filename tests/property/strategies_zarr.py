@@ -7,8 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.unit.checkpoints.orbax.zarrs import BYTES, CRC, GZIP, ZSTD, describe2, describe3, shards, transpose
-from tiecli.checkpoints.orbax.members import spell_dtype
+from tests.unit.checkpoints.zarr.zarrs import BYTES, CRC, GZIP, ZSTD, describe2, describe3, shards, transpose
+from tiecli.checkpoints.zarr.members import spell_dtype
 from tiecli.leaves import DTYPES
 
 DTYPE_NAMES = [name for name, dtype in DTYPES.items() if dtype.kind != "packed"]

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.property.strategies_zarr import documents, orders, thresholds, values
-from tests.unit.checkpoints.orbax.zarrs import limits, open_leaf, read, read_all, store
+from tests.unit.checkpoints.zarr.zarrs import limits, open_leaf, read, read_all, store
 from tiecli.checkpoints.blocks import numpy_dtype
-from tiecli.checkpoints.orbax.arrays import ArrayMetadata
-from tiecli.checkpoints.orbax.codecs import invert_axes
 from tiecli.checkpoints.protocol import RAW
+from tiecli.checkpoints.zarr.arrays import ArrayMetadata
+from tiecli.checkpoints.zarr.codecs import invert_axes
 from tiecli.errors import UnsupportedCheckpointError
 
 

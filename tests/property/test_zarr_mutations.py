@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.property.strategies_zarr import documents, thresholds
-from tests.unit.checkpoints.orbax.zarrs import limits, open_leaf, read, read_all, store
-from tiecli.checkpoints.orbax.arrays import parse_array
+from tests.unit.checkpoints.zarr.zarrs import limits, open_leaf, read, read_all, store
+from tiecli.checkpoints.zarr.arrays import parse_array
 from tiecli.errors import CheckpointError, UnsupportedCheckpointError
 
 odd = (

@@ -27,8 +27,8 @@ def open_reader(path: str | os.PathLike[str], selection: Selection = Selection()
         CheckpointError: It is damaged or cannot be read; the class says how.
         UsageError: A part is named of a checkpoint that has no parts.
     """
-    from tiecli.checkpoints.huggingface import locate
-    from tiecli.checkpoints.safetensors import SafetensorsReader
+    from tiecli.checkpoints.safetensors.huggingface import locate
+    from tiecli.checkpoints.safetensors.reader import SafetensorsReader
     from tiecli.checkpoints.storedfile import reading
 
     path = Path(path)
@@ -61,10 +61,10 @@ def open_writer(reader: CheckpointReader, target: Target) -> CheckpointWriter:
         InPlaceError: The source cannot be replaced where it is.
         WriteFailedError: The system refuses to look at the target.
     """
-    from tiecli.checkpoints.safetensors import SafetensorsReader
+    from tiecli.checkpoints.safetensors.reader import SafetensorsReader
 
     if isinstance(reader, SafetensorsReader):
-        from tiecli.checkpoints.writer import SafetensorsWriter
+        from tiecli.checkpoints.safetensors.writer import SafetensorsWriter
 
         return SafetensorsWriter(reader, target)
     from tiecli.checkpoints.orbax.reader import OrbaxReader

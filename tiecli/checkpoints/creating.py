@@ -135,14 +135,14 @@ def draft_creation(reader: CheckpointReader, contents: Contents, form: Form) -> 
         UnreadableFileError: The system refuses.
     """
     if isinstance(form, SafetensorsForm):
-        from tiecli.checkpoints.newfiles import NewFiles
         from tiecli.checkpoints.orbax.reader import OrbaxReader
+        from tiecli.checkpoints.safetensors.newfiles import NewFiles
 
         assert isinstance(reader, OrbaxReader)
         with reading(str(reader.root)):
             return NewFiles(reader, contents, form)
     from tiecli.checkpoints.orbax.newitem import NewItem
-    from tiecli.checkpoints.safetensors import SafetensorsReader
+    from tiecli.checkpoints.safetensors.reader import SafetensorsReader
 
     assert isinstance(reader, SafetensorsReader)
     return NewItem(reader, contents, form)

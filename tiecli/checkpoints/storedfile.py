@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tiecli.checkpoints.header import LIMIT_HEADER, Header, parse_header
 from tiecli.checkpoints.lookalikes import refuse_lookalike
+from tiecli.checkpoints.safetensors.header import LIMIT_HEADER, Header, parse_header
 from tiecli.errors import (
     CheckpointNotFoundError,
     HeaderError,

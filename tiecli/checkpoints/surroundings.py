@@ -5,7 +5,7 @@ from __future__ import annotations
 from tiecli.checkpoints.orbax.directories import list_directory, list_items
 from tiecli.checkpoints.orbax.reader import OrbaxReader
 from tiecli.checkpoints.protocol import CheckpointReader
-from tiecli.checkpoints.safetensors import SafetensorsReader
+from tiecli.checkpoints.safetensors.reader import SafetensorsReader
 from tiecli.checkpoints.storedfile import reading
 from tiecli.checkpoints.wording import list_names
 

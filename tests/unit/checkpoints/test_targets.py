@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.checkpoints.files import write_file, write_sharded
-from tests.unit.checkpoints.surgery import take_stock, tie, untie
+from tests.unit.checkpoints.safetensors.files import write_file, write_sharded
+from tests.unit.checkpoints.safetensors.surgery import take_stock, tie, untie
 from tiecli.checkpoints import open_reader, open_writer, staging, system, trees
 from tiecli.checkpoints.protocol import Metadata, Target
 from tiecli.errors import (
@@ -24,6 +24,9 @@ from tiecli.errors import (
     TiecliError,
     WriteFailedError,
 )
+
+CHECK = "tiecli.checkpoints.safetensors.filling.check_opens"
+"""What is called last before a file is published."""
 
 TABLE = bytes(range(200)) * 40
 LEAVES = {"head": ("U8", [80, 100], TABLE), "embed": ("U8", [80, 100], TABLE)}
@@ -252,7 +255,7 @@ def test_clears_what_a_dead_run_left(source: Path, tmp_path: Path) -> None:
 
 def test_source_that_changes(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A source that changes while it is copied is noticed before anything is published."""
-    monkeypatch.setattr("tiecli.checkpoints.filling.check_opens", lambda *_: os.utime(_first(source), ns=(5, 5)))
+    monkeypatch.setattr(CHECK, lambda *_: os.utime(_first(source), ns=(5, 5)))
 
     refuse(source, tmp_path / "out", SourceChangedError, "it was modified", changed=True)
     assert not (tmp_path / "out").exists()
@@ -271,9 +274,9 @@ def test_shards_that_are_replaced(sharded: Path, tmp_path: Path, monkeypatch: py
         (sharded / "new").replace(sharded / "m-0.safetensors")
 
     with monkeypatch.context() as patch:
-        patch.setattr("tiecli.checkpoints.filling.check_opens", replace)
+        patch.setattr(CHECK, replace)
         refuse(sharded, tmp_path / "out", SourceChangedError, "`m-0.safetensors` was replaced meanwhile", changed=True)
-    monkeypatch.setattr("tiecli.checkpoints.filling.check_opens", lambda *_: index.write_text(index.read_text() + "\n"))
+    monkeypatch.setattr(CHECK, lambda *_: index.write_text(index.read_text() + "\n"))
     refuse(sharded, tmp_path / "out", SourceChangedError, r"index\.json` was changed meanwhile", changed=True)
 
 
@@ -358,7 +361,7 @@ def test_files_that_cannot_be_linked(sharded: Path, monkeypatch: pytest.MonkeyPa
 def test_files_that_come_meanwhile(sharded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that somebody adds is not lost: before the swap it stops the run, after it, it is set aside."""
     with monkeypatch.context() as patch:
-        patch.setattr("tiecli.checkpoints.filling.check_opens", lambda *_: (sharded / "new").touch())
+        patch.setattr(CHECK, lambda *_: (sharded / "new").touch())
         refuse(sharded, sharded, SourceChangedError, "files came or went in", changed=True)
     (sharded / "new").unlink()
     real = system.exchange

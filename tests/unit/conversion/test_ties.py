@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.unit.checkpoints.files import write_file
 from tests.unit.checkpoints.orbax.items import SameBytes, write_item
-from tests.unit.checkpoints.surgery import DIGEST, record_same
+from tests.unit.checkpoints.safetensors.files import write_file
+from tests.unit.checkpoints.safetensors.surgery import DIGEST, record_same
 from tiecli.checkpoints import open_reader
 from tiecli.compare import digest_leaf
 from tiecli.conversion import CarriedTies, carry_ties, to_name, to_path

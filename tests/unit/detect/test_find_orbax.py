@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from tests.unit.checkpoints.orbax.items import Kept, Leaves, SameBytes, write_item
 from tiecli.checkpoints import open_reader
-from tiecli.checkpoints.orbax.decoding import Decoder
 from tiecli.checkpoints.protocol import Target
+from tiecli.checkpoints.zarr.decoding import Decoder
 from tiecli.detect import FindReport, find_ties
 from tiecli.keypaths import KeyPath
 from tiecli.plan import TieRequest
@@ -37,7 +37,7 @@ class Decoded:
 
         monkeypatch.setattr(Decoder, "read_into", count)
         # Small parts are decoded in another way.
-        monkeypatch.setattr("tiecli.checkpoints.orbax.decoding._SMALL_NBYTES", 0)
+        monkeypatch.setattr("tiecli.checkpoints.zarr.decoding._SMALL_NBYTES", 0)
 
 
 @pytest.fixture

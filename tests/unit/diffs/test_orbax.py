@@ -13,8 +13,8 @@ from safetensors.numpy import save_file
 
 from tests.unit.checkpoints.orbax.items import Kept, Leaves, write_item
 from tiecli.checkpoints import open_reader
-from tiecli.checkpoints.orbax.decoding import Decoder
 from tiecli.checkpoints.protocol import Target
+from tiecli.checkpoints.zarr.decoding import Decoder
 from tiecli.diffs import DiffReport, diff_checkpoints
 from tiecli.keypaths import KeyPath
 from tiecli.plan import Mode, TieRequest
@@ -61,7 +61,7 @@ def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("decoded")
 
     monkeypatch.setattr(Decoder, "read_into", refuse)
-    monkeypatch.setattr("tiecli.checkpoints.orbax.decoding._decode_small", refuse)
+    monkeypatch.setattr("tiecli.checkpoints.zarr.decoding._decode_small", refuse)
 
 
 class TestStorage:

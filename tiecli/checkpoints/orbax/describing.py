@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from tiecli.checkpoints.orbax.jsonfiles import damaged, decode_object
+from tiecli.checkpoints.jsonfiles import damaged, decode_object
 from tiecli.checkpoints.orbax.reader import OrbaxReader
 from tiecli.checkpoints.orbax.sidecars import SHARDING, list_key_impls, list_shardings, read_texts
 from tiecli.checkpoints.orbax.strays import name_strays

@@ -6,8 +6,8 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from tiecli.checkpoints.jsonfiles import damaged, decode_object, encode_like
 from tiecli.checkpoints.orbax.directories import TREE
-from tiecli.checkpoints.orbax.jsonfiles import damaged, decode_object, encode_like
 from tiecli.checkpoints.orbax.richtree import RichTree
 from tiecli.checkpoints.orbax.sidecars import ARRAYS, SHARDING, encode_name, list_arrays
 from tiecli.checkpoints.orbax.treemetadata import EMPTY_TYPES, MAPPING, NOTHING, SEQUENCE, TreeMetadata, parse_tree

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tiecli.checkpoints.ocdbt.database import Value
-from tiecli.checkpoints.orbax.arrays import METADATA_KEYS, ArrayMetadata, make_array
 from tiecli.checkpoints.orbax.directories import STEP, TREE
 from tiecli.checkpoints.orbax.documents import LeafChange, derive_documents, set_custom, store_name
 from tiecli.checkpoints.orbax.leafdrafts import Encoded, LeafDraft, Stored, View
@@ -17,6 +16,7 @@ from tiecli.checkpoints.orbax.reader import OrbaxReader
 from tiecli.checkpoints.orbax.strays import list_strays
 from tiecli.checkpoints.protocol import Metadata
 from tiecli.checkpoints.streaming import LeafStream
+from tiecli.checkpoints.zarr.arrays import METADATA_KEYS, ArrayMetadata, make_array
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
 from tiecli.manifest import KEY, Manifest, Original

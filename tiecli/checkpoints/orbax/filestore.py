@@ -57,7 +57,7 @@ def _encode(
     stage: Path, leaf: LeafDraft, blocks: Iterable[memoryview], sync: bool, progress: Progress
 ) -> Iterator[WrittenFile]:
     # Brings numpy along, which moving stored bytes does not need.
-    from tiecli.checkpoints.orbax.encoding import encode_chunks
+    from tiecli.checkpoints.zarr.encoding import encode_chunks
 
     for suffix, pieces in encode_chunks(leaf.metadata, blocks):
         yield _write(stage, f"{leaf.name}/{suffix}", pieces, sync, progress)

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tiecli.checkpoints.ocdbt.database import Value, read_database
-from tiecli.checkpoints.orbax.arrays import METADATA_KEYS, ArrayMetadata, parse_array
 from tiecli.checkpoints.orbax.datafiles import AGAIN, DataFiles, allow_many_files, list_files
 from tiecli.checkpoints.orbax.directories import DATABASE, TREE
 from tiecli.checkpoints.orbax.location import Location
 from tiecli.checkpoints.orbax.treemetadata import TreeMetadata, TreeNode, parse_tree
 from tiecli.checkpoints.storedfile import changed, read_text_file, reading
+from tiecli.checkpoints.zarr.arrays import METADATA_KEYS, ArrayMetadata, parse_array
 from tiecli.errors import (
     CheckpointNotFoundError,
     LeafNotFoundError,

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tiecli.checkpoints.ocdbt.database import Value
-from tiecli.checkpoints.orbax.arrays import METADATA_KEYS, ArrayMetadata
 from tiecli.checkpoints.protocol import Extent
+from tiecli.checkpoints.zarr.arrays import METADATA_KEYS, ArrayMetadata
 
 
 @dataclass(frozen=True, slots=True)

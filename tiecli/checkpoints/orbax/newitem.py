@@ -10,20 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from tiecli.checkpoints.creating import Contents, OrbaxForm
-from tiecli.checkpoints.filling import fill_text
-from tiecli.checkpoints.orbax.arrays import ArrayMetadata, make_array
-from tiecli.checkpoints.orbax.codecs import ByteCodec
 from tiecli.checkpoints.orbax.datafiles import DataFiles
 from tiecli.checkpoints.orbax.documents import store_name
 from tiecli.checkpoints.orbax.leafdrafts import Encoded, LeafDraft, Taken, View
 from tiecli.checkpoints.orbax.newtree import check_places, compose_documents, prune_record
 from tiecli.checkpoints.orbax.packing import write_database
-from tiecli.checkpoints.orbax.permuting import Permuted
 from tiecli.checkpoints.protocol import CommitReport, Progress, Target, WrittenFile, ignore_progress
-from tiecli.checkpoints.safetensors import SafetensorsReader
+from tiecli.checkpoints.safetensors.filling import fill_text
+from tiecli.checkpoints.safetensors.reader import SafetensorsReader
 from tiecli.checkpoints.staging import Stage, sync_directory, writing
 from tiecli.checkpoints.streaming import LeafStream
 from tiecli.checkpoints.trees import set_mode
+from tiecli.checkpoints.zarr.arrays import ArrayMetadata, make_array
+from tiecli.checkpoints.zarr.codecs import ByteCodec
+from tiecli.checkpoints.zarr.permuting import Permuted
 from tiecli.errors import ConversionError, UnsupportedCheckpointError
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import DTYPES, LeafSpec

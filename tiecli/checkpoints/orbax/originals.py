@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tiecli.checkpoints.orbax.arrays import ArrayMetadata, parse_array
+from tiecli.checkpoints.jsonfiles import decode_object
 from tiecli.checkpoints.orbax.directories import STEP, TREE
 from tiecli.checkpoints.orbax.documents import derive_documents, set_custom
-from tiecli.checkpoints.orbax.jsonfiles import decode_object
 from tiecli.checkpoints.orbax.location import Location
 from tiecli.checkpoints.storedfile import read_text_file, reading
+from tiecli.checkpoints.zarr.arrays import ArrayMetadata, parse_array
 from tiecli.digests import digest_bytes
 from tiecli.errors import CheckpointError
 from tiecli.manifest import KEY, Manifest, Original

@@ -222,7 +222,7 @@ class Packer:
     def encode(self, leaf: LeafDraft, blocks: Iterable[memoryview]) -> dict[str, Value]:
         """Encodes a leaf chunk by chunk, and says where each is."""
         # Brings numpy along, which moving stored bytes does not need.
-        from tiecli.checkpoints.orbax.encoding import encode_chunks
+        from tiecli.checkpoints.zarr.encoding import encode_chunks
 
         found: dict[str, Value] = {}
         for suffix, pieces in encode_chunks(leaf.metadata, blocks):

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from tiecli.checkpoints.exchanging import exchange_directory
-from tiecli.checkpoints.filling import fill_text
 from tiecli.checkpoints.orbax.directories import DATABASE, STEP, TREE
 from tiecli.checkpoints.orbax.drafts import ItemDraft
 from tiecli.checkpoints.orbax.filestore import write_files
 from tiecli.checkpoints.orbax.packing import write_database
 from tiecli.checkpoints.orbax.reader import OrbaxReader
 from tiecli.checkpoints.protocol import Progress, Target, WrittenFile
+from tiecli.checkpoints.safetensors.filling import fill_text
 from tiecli.checkpoints.staging import Stage
 from tiecli.checkpoints.trees import Entry, carry_file, finish_directories, list_tree, set_mode
+from tiecli.checkpoints.zarr.arrays import METADATA_KEYS
 
 _STORE = (DATABASE, "d", "ocdbt_data", "ocdbt_meta")
 _PROCESS = "ocdbt.process_"
@@ -72,7 +74,6 @@ class ItemPublishing:
         self.draft = draft
         self.progress = progress
         self.notices: list[str] = [*reader.location.notices, *draft.notices]
-        self._names = frozenset(leaf.node.name for leaf in reader.item.arrays.values())
 
     def publish(self) -> list[WrittenFile]:
         """Publishes, or leaves nothing behind.
@@ -90,7 +91,8 @@ class ItemPublishing:
             self.notices.append(f"left out, being neither files nor directories: {', '.join(odd)}")
         stage = Stage(self.target.path, directory=True)
         try:
-            kept = [entry for entry in entries if not self._is_replaced(entry.name)]
+            replaced = self._list_replaced(entries)
+            kept = [entry for entry in entries if entry.name not in replaced]
             files = [file for entry in kept if (file := self._bring(entry, stage.path)) is not None]
             files += self._build(stage.path)
             finish_directories(self.unit.source, stage.path, entries, sync=self.target.sync)
@@ -104,10 +106,9 @@ class ItemPublishing:
         if self.reader.location.level == "root":
             self.notices.append(f"only step {self.reader.location.step_number} is changed")
         entries, _ = list_tree(self.unit.source.resolve())
-        replaced = frozenset(entry.name for entry in entries if self._is_replaced(entry.name))
         return exchange_directory(
             self.unit.source,
-            replaced,
+            self._list_replaced(entries),
             lambda stage, _: self._build(stage),
             self.reader.check_unchanged,
             self.notices,
@@ -132,18 +133,28 @@ class ItemPublishing:
             self.notices.append(f"only step {self.reader.location.step_number} is written; `{source}` holds more")
         return tuple(entries), tuple(odd)
 
-    def _is_replaced(self, name: str) -> bool:
-        """Whether something of the unit is written anew, or goes."""
-        if name in self._documents:
-            return True
+    def _list_replaced(self, entries: Sequence[Entry]) -> frozenset[str]:
+        """Names what of the unit is written anew, or goes; files of others between the chunks of a leaf stay."""
         item = f"{self.unit.item}/" if self.unit.item else ""
-        if not name.startswith(item):
-            return False
-        inner = name[len(item) :]
+        stored = {item + name for name in self._list_stored()}
+        gone = stored | self._documents.keys()
         if self.reader.item.use_ocdbt:
-            top = inner.partition("/")[0]
-            return top in _STORE or top.startswith(_PROCESS)
-        return any(above in self._names for above in _prefixes(inner))
+            below = (entry.name for entry in entries if entry.name.startswith(item))
+            gone |= {name for name in below if _is_of_database(name[len(item) :])}
+        left = {above for entry in entries if entry.name not in gone for above in _list_above(entry)}
+        emptied = {above for name in stored for above in _prefixes(name)} - left - {*_prefixes(item.rstrip("/"))}
+        return frozenset(gone | emptied)
+
+    def _list_stored(self) -> Iterator[str]:
+        """Yields the names, within the item, of all files that hold a part of a leaf."""
+        item = self.reader.item
+        if item.use_ocdbt:
+            yield from (value.file for value in item.values.values() if value.file)
+            return
+        for path, parts in item.parts.items():
+            array = item.arrays[path]
+            yield f"{array.node.name}/{METADATA_KEYS[array.metadata.version]}"
+            yield from (part.file for part in parts)
 
     @property
     def _documents(self) -> dict[str, bytes]:
@@ -189,7 +200,17 @@ class ItemPublishing:
         return files
 
 
+def _is_of_database(name: str) -> bool:
+    top = name.partition("/")[0]
+    return top in _STORE or top.startswith(_PROCESS)
+
+
+def _list_above(entry: Entry) -> list[str]:
+    """Lists what has to stay for something to stay: all directories above it, and itself if it is more than one."""
+    return [] if entry.kind == "directory" else _prefixes(entry.name)
+
+
 def _prefixes(name: str) -> list[str]:
-    """A path and all directories above it."""
+    """Lists a path and all directories above it."""
     parts = name.split("/")
     return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]

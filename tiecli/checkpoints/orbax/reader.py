@@ -12,9 +12,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Self
 
 from tiecli.boxes import Box
+from tiecli.checkpoints.jsonfiles import decode_object
 from tiecli.checkpoints.orbax.directories import DATABASE, STEP
 from tiecli.checkpoints.orbax.item import StoredItem
-from tiecli.checkpoints.orbax.jsonfiles import decode_object
 from tiecli.checkpoints.orbax.location import Location
 from tiecli.checkpoints.orbax.sidecars import Sidecars, read_sidecars
 from tiecli.checkpoints.orbax.strays import name_strays
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from tiecli.checkpoints.orbax.chunks import ChunkedLeaf
-    from tiecli.checkpoints.orbax.permuting import Permuted
-    from tiecli.checkpoints.orbax.spool import Spool
+    from tiecli.checkpoints.zarr.chunks import ChunkedLeaf
+    from tiecli.checkpoints.zarr.permuting import Permuted
+    from tiecli.checkpoints.zarr.spool import Spool
     from tiecli.manifest import Manifest
     from tiecli.ties import Tie
 
@@ -252,8 +252,8 @@ class OrbaxReader:
 
     def _values(self, path: KeyPath) -> ChunkedLeaf:
         """Gives random access to the values of a leaf."""
-        from tiecli.checkpoints.orbax.chunks import ChunkedLeaf, StoredChunk
-        from tiecli.checkpoints.orbax.spool import Spool
+        from tiecli.checkpoints.zarr.chunks import ChunkedLeaf, StoredChunk
+        from tiecli.checkpoints.zarr.spool import Spool
 
         with self._lock:
             if self._spool is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tiecli.checkpoints.orbax.jsonfiles import damaged, decode_object, encode_like
+from tiecli.checkpoints.jsonfiles import damaged, decode_object, encode_like
 from tiecli.checkpoints.orbax.treemetadata import NOTHING
 from tiecli.keypaths import Key, KeyPath
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tiecli.checkpoints.orbax.jsonfiles import damaged, decode_object
+from tiecli.checkpoints.jsonfiles import damaged, decode_object
 from tiecli.checkpoints.storedfile import read_text_file
 
 SHARDING = "_sharding"

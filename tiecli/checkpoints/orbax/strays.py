@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from tiecli.checkpoints.ocdbt.database import Value
-from tiecli.checkpoints.orbax.arrays import METADATA_KEYS
 from tiecli.checkpoints.orbax.item import StoredItem
+from tiecli.checkpoints.zarr.arrays import METADATA_KEYS
 
 _ENDS = tuple(f"/{key}" for key in METADATA_KEYS.values())
 

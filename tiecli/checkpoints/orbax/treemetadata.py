@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from tiecli.checkpoints.orbax.jsonfiles import damaged, decode_object
+from tiecli.checkpoints.jsonfiles import damaged, decode_object
 from tiecli.errors import NameCollisionError, UnsupportedCheckpointError
 from tiecli.keypaths import Key, KeyPath
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Self
 
+from tiecli.checkpoints.orbax.directories import STEP
 from tiecli.checkpoints.orbax.drafts import Asked, ItemDrafting
 from tiecli.checkpoints.orbax.publishing import ItemPublishing, choose_unit
 from tiecli.checkpoints.orbax.reader import OrbaxReader
@@ -39,9 +40,11 @@ class OrbaxWriter:
         self._fresh: dict[KeyPath, tuple[LeafSpec, Iterable[memoryview] | KeyPath]] = {}
         self._views: dict[KeyPath, Tie] = {}
         check_target(target, reader.root)
-        if reader.location.step is not None and not target.in_place:
+        step = reader.location.step
+        # A directory may be called like a step and be none.
+        if step is not None and (step / STEP).exists() and not target.in_place:
             # Orbax would take whatever lies in a step for an item of it, and fail to restore the others.
-            check_target(target, reader.location.step)
+            check_target(target, step)
 
     def keep(self, path: KeyPath) -> None:
         """Takes a leaf over from the source, stored bytes unchanged.

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.unit.checkpoints.orbax.trees import tree_of
-from tests.unit.checkpoints.orbax.zarrs import BYTES, CRC, ZSTD, describe2, describe3, read, shards, store
+from tests.unit.checkpoints.zarr.zarrs import BYTES, CRC, ZSTD, describe2, describe3, read, shards, store
 from tiecli.checkpoints.ocdbt.database import Value
 from tiecli.checkpoints.ocdbt.writing import encode_database
-from tiecli.checkpoints.orbax.arrays import ArrayMetadata
-from tiecli.checkpoints.orbax.members import spell_dtype
+from tiecli.checkpoints.zarr.arrays import ArrayMetadata
+from tiecli.checkpoints.zarr.members import spell_dtype
 from tiecli.keypaths import Key
 from tiecli.leaves import find_dtype
 

@@ -1,0 +1,1 @@
+"""Safetensors checkpoints: single files and Hugging Face directories, read in place and rewritten."""
