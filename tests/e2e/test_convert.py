@@ -14,7 +14,7 @@ from safetensors import safe_open
 
 import tiecli
 from tests.e2e.conftest import Outcome, Run, Write
-from tests.unit.checkpoints.surgery import take_stock
+from tests.unit.checkpoints.safetensors.surgery import take_stock
 from tiecli.checkpoints import open_reader
 from tiecli.checkpoints.protocol import Selection
 from tiecli.cli.entry import main

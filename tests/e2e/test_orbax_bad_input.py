@@ -31,7 +31,7 @@ from tests.e2e.orbax_damages import (
     flip_value,
     rewrite,
 )
-from tests.unit.checkpoints.surgery import take_stock
+from tests.unit.checkpoints.safetensors.surgery import take_stock
 from tiecli.cli.entry import main
 from tiecli.manifest import Original
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Outcome, Run
-from tests.unit.checkpoints.surgery import take_stock
+from tests.unit.checkpoints.safetensors.surgery import take_stock
 from tiecli.checkpoints import open_reader
 from tiecli.checkpoints.protocol import Selection
 
@@ -414,3 +414,27 @@ def test_what_the_step_tells_may_be_damaged(run: Run, items: Path, told: str) ->
     assert held.pop("opt_state")["ties"]
     assert held == ({} if told == "nothing" else json.loads(told))
     succeed(run("untie", items, "--item", "opt_state", "--in-place"))
+
+
+@pytest.mark.parametrize("act", ["-o", "--in-place"])
+def test_files_of_others_between_chunks_stay(run: Run, tmp_path: Path, act: str) -> None:
+    """Where every chunk is a file, the directory of a leaf may hold more; without that it goes with its leaf."""
+    source, out = tmp_path / "files", tmp_path / "out"
+    shutil.copytree(FIXTURES / "files-zarr2", source)
+    embed, draft = "params.token_embedder.embedding", "drafter.token_embedder.embedding"
+    head = "params.decoder.logits_dense.kernel"
+    for leaf in (embed, draft):
+        (source / leaf / "notes.txt").write_text(leaf)
+    pairs = ("--src", embed, "--dst", draft, "--src", embed, "--dst", head)
+    command = ("tie", source, *pairs, "--transform", "same", "--transform", "transpose", "--mode", "omit")
+
+    succeed(run(*command, *([act] if act == "--in-place" else [act, out])))
+
+    made = source if act == "--in-place" else out
+    assert sorted(at.name for at in (made / embed).iterdir()) == [".zarray", "0.0", "notes.txt"]
+    assert [at.name for at in (made / draft).iterdir()] == ["notes.txt"]
+    assert not (made / head).exists()
+    succeed(run("untie", made, "--in-place"))
+    assert values_of(made) == values_of(FIXTURES / "files-zarr2")
+    assert read_documents(made).keys() >= read_documents(FIXTURES / "files-zarr2").keys()
+    assert (made / draft / "notes.txt").read_text() == draft

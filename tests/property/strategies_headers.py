@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.unit.checkpoints.files import BITS, put_together
+from tests.unit.checkpoints.safetensors.files import BITS, put_together
 
 names = st.text(st.characters(codec="utf-8"), max_size=6) | st.sampled_from(
     ["a", "b", "layers.0.w", "true", "-0", 'say "hi"']

@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.property.strategies_keypaths import texts
-from tests.unit.checkpoints.files import write_file
+from tests.unit.checkpoints.safetensors.files import write_file
 from tiecli.checkpoints import open_reader
 from tiecli.checkpoints.orbax.newtree import check_places
 from tiecli.checkpoints.orbax.treerecord import ArrayKind, TreeRecord

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError, deserialize
 
 from tests.property.strategies_headers import damaged_files, odd_files
-from tiecli.checkpoints.header import Header, _parse_carefully, parse_header
+from tiecli.checkpoints.safetensors.header import Header, _parse_carefully, parse_header
 from tiecli.checkpoints.storedfile import open_stored
 from tiecli.errors import TiecliError
 

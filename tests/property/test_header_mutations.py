@@ -10,8 +10,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.checkpoints.files import write_file, write_sharded
-from tests.unit.checkpoints.surgery import tie, untie
+from tests.unit.checkpoints.safetensors.files import write_file, write_sharded
+from tests.unit.checkpoints.safetensors.surgery import tie, untie
 from tiecli.checkpoints import open_reader
 from tiecli.errors import TiecliError
 

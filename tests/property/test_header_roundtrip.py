@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors import deserialize
 
 from tests.property.strategies_headers import tied_files
-from tests.unit.checkpoints.surgery import tie, untie
+from tests.unit.checkpoints.safetensors.surgery import tie, untie
 
 
 @given(tied_files(), st.booleans())
