@@ -149,27 +149,41 @@ def make_programs(whole: Whole, loss: str, reference: str | None) -> Programs:
     Raises:
         LossError: One cannot be imported.
     """
-    function = import_function(loss)
+    untied, tied = tie_loss(whole, loss, import_function(loss))
+    if reference is None:
+        return Programs(whole, untied, tied, None)
+    function = import_function(reference)
+
+    def compute(canonicals: Leaves, others: Leaves, key: Any) -> Any:
+        """The loss that knows the ties by itself."""
+        return _call(reference, function, whole.tied_tree(canonicals, others), key)
+
+    return Programs(whole, untied, tied, Program(reference, compute))
+
+
+def tie_loss(whole: Whole, name: str, loss: Callable[..., Any]) -> tuple[Program, Program]:
+    """Makes of a loss of the full tree two: of independent leaves, and of tied ones.
+
+    Args:
+        whole: The model.
+        name: What the loss is called.
+        loss: Takes the full tree and a PRNG key.
+
+    Returns:
+        One that takes all leaves in two parts and a key; and one that takes the stored
+        leaves, a triple of other leaves, fixed aliases and rounding, and a key.
+    """
 
     def untied(varying: Leaves, others: Leaves, key: Any) -> Any:
         """The loss of independent leaves."""
-        return _call(loss, function, whole.full_tree(varying, others), key)
+        return _call(name, loss, whole.full_tree(varying, others), key)
 
-    def tied(canonicals: Leaves, rest: tuple[Leaves, Leaves, Leaves], key: Any) -> Any:
+    def tied(varying: Leaves, rest: tuple[Leaves, Leaves, Leaves], key: Any) -> Any:
         """The loss of tied leaves."""
         others, fixed, rounding = rest
-        tree = whole.expand(whole.tied_tree(canonicals, others), fixed, rounding)
-        return _call(loss, function, tree, key)
+        return _call(name, loss, whole.expand(whole.tied_tree(varying, others), fixed, rounding), key)
 
-    if reference is None:
-        return Programs(whole, Program(loss, untied), Program(loss, tied), None)
-    expected = import_function(reference)
-
-    def given(canonicals: Leaves, others: Leaves, key: Any) -> Any:
-        """The loss that knows the ties by itself."""
-        return _call(reference, expected, whole.tied_tree(canonicals, others), key)
-
-    return Programs(whole, Program(loss, untied), Program(loss, tied), Program(reference, given))
+    return Program(name, untied), Program(name, tied)
 
 
 def _call(name: str, function: Callable[..., Any], tree: Any, key: Any) -> Any:

@@ -145,6 +145,8 @@ class Trajectory:
             gradients lie apart, relative to the largest parameter.
         naive_apart: The same for untied training with each leaf's own gradient.
         holds: Whether the first stayed within rounding.
+        loss: What was trained: `module:function`, or the probe's loss.
+        notes: What of large leaves was taken or left out, one line each.
     """
 
     optimizer: str
@@ -152,6 +154,8 @@ class Trajectory:
     tied_apart: tuple[float, ...]
     naive_apart: tuple[float, ...]
     holds: bool
+    loss: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

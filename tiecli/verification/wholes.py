@@ -59,19 +59,20 @@ class Whole:
 
     def with_aliases(self, canonicals: Leaves) -> Leaves:
         """Adds the aliases that can be differentiated with respect to, to leaves in float64."""
-        made = self._make_all(canonicals, self.rounding)
+        made = self._make_compiled(canonicals, self.rounding)
         return canonicals | {name: place(alias, self.device) for name, alias in made.items()}
 
     @cached_property
-    def _make_all(self) -> Any:
+    def _make_compiled(self) -> Any:
         import jax
+
+        return jax.jit(self.make_aliases)
+
+    def make_aliases(self, canonicals: Leaves, rounding: Leaves) -> Leaves:
+        """Makes the aliases that can be differentiated with respect to; inside `jit`."""
         import jax.numpy as jnp
 
-        def make_all(canonicals: Leaves, rounding: Leaves) -> Leaves:
-            """Makes the aliases; compiled once, whatever the values."""
-            return {name: self._make(tie, canonicals, rounding, jnp) for name, tie in self.wide.items()}
-
-        return jax.jit(make_all)
+        return {name: self._make(tie, canonicals, rounding, jnp) for name, tie in self.wide.items()}
 
     def _make(self, tie: WideTie, canonicals: Leaves, rounding: Leaves, xp: ModuleType) -> Any:
         made = tie.make([canonicals[str(path)] for path in tie.tie.canonicals], xp)
