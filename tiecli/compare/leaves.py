@@ -105,9 +105,13 @@ def compare_leaf(
             "`tiecli find` looks for a transform that fits.",
         )
     if transform.is_same:
-        if not cosine and equal_as_stored(reader, alias, other_reader, canonicals[0], progress):
-            digest = digest_leaf(reader, alias) if digests else None
-            return Comparison(spec.size, 0, alias_digest=digest, canonical_digests=(digest,) if digest else ())
+        # Where the stored bytes are what a digest is of, they are read once for both.
+        passing = Digest(stored=True) if digests and reader.stored_form(alias).encoding != RAW else None
+        if not cosine and equal_as_stored(reader, alias, other_reader, canonicals[0], progress, passing):
+            if not digests:
+                return Comparison(spec.size, 0)
+            digest = digest_leaf(reader, alias) if passing is None else str(passing)
+            return Comparison(spec.size, 0, alias_digest=digest, canonical_digests=(digest,))
         run = _PlainRun(reader, alias, other_reader, canonicals[0], spec, measure, digests, cosine)
         return run.compare(progress)
     comparison = _compare_blocks(
