@@ -48,7 +48,7 @@ class Decoded(NamedTuple):
 
     Attributes:
         values: In float64; what is infinite is `top`, and what is no number larger than that.
-        weights: One over a power of two near each value, in absolute value.
+        weights: One over a power of two near each value; infinite where the value is, or is no number.
     """
 
     values: Any
@@ -74,9 +74,11 @@ def decode(bits: Any, form: Form, top: float, *, wide: bool = True) -> Decoded:
 
     if form == "f64":
         size = jnp.where(jnp.isnan(bits), 1.5 * top, jnp.minimum(jnp.abs(bits), top))
-        return Decoded(jnp.where(bits < 0, -size, size), 3 / jnp.maximum(size, 2.0**-400))
+        weights = jnp.where(size >= top, jnp.inf, 1.5 / jnp.maximum(size, 2.0**-400))
+        return Decoded(jnp.where(bits < 0, -size, size), weights)
     bits = bits.astype(jnp.uint32) << (16 if form == "bf16" else 0)
-    powers = jnp.minimum(jnp.uint32(255 << 23) - (bits & jnp.uint32(0x7F800000)), jnp.uint32(254 << 23))
+    # The largest numbers would need a weight below the smallest; infinity's wraps around, and becomes infinite.
+    powers = jnp.maximum(jnp.uint32(254 << 23) - (bits & jnp.uint32(0x7F800000)), jnp.uint32(1 << 23))
     weights = lax.bitcast_convert_type(powers, jnp.float32).astype(jnp.float64)
     values = _assemble(bits) if wide else _convert(bits)
     if top != _TOP:

@@ -17,7 +17,7 @@ from tiecli.verification.devices import Device, float64, shard_map
 from tiecli.verification.plans import Part, Place, Plan, Tile
 from tiecli.verification.terms import Coefficients, Sums, measure_block
 
-SLOPE = 0.125
+SLOPE = 0.25
 """How much the gradient of an element moves, at most, when it changes by half its size."""
 
 Tables = list[tuple[Any, Any]]
@@ -31,19 +31,22 @@ def measure_tile(plan: Plan, tile: Tile) -> Any:
     """Measures one tile: traced by jax, gives the numbers named in `STATISTICS`."""
     import jax.numpy as jnp
 
-    sums = _gather(plan, tile)
+    sums = gather_tile(plan, tile)
 
     def largest(arrays: Sequence[Any]) -> Any:
-        """The largest element of all, or a NaN."""
-        return reduce(jnp.maximum, [jnp.max(array, initial=0.0) for array in arrays])
+        """The largest element of all; infinite where one is no number, which XLA would pass over on a CPU."""
+        numbers = [jnp.where(jnp.isnan(array), jnp.inf, array) for array in arrays]
+        return reduce(jnp.maximum, [jnp.max(array, initial=0.0) for array in numbers])
 
     maxima = [largest(sums.difference), largest(sums.source), largest(sums.pulled)]
     totals = [sum(jnp.sum(array) for array in arrays) for arrays in (sums.tied, sums.untied)]
     size = sum(jnp.sum(jnp.abs(array)) for array in sums.tied)
-    return jnp.stack([*maxima, *totals, size, jnp.sum(sums.masked).astype(jnp.float64)])
+    masked = sum((jnp.sum(array) for array in sums.masked), jnp.int32(0))
+    return jnp.stack([*maxima, *totals, size, masked.astype(jnp.float64)])
 
 
-def _gather(plan: Plan, tile: Tile) -> Sums:
+def gather_tile(plan: Plan, tile: Tile) -> Sums:
+    """Goes through a tile: traced by jax, gives what is gathered over its blocks, element by element."""
     import jax
     import jax.numpy as jnp
     from jax import lax

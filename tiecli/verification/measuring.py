@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from math import fsum, prod, sqrt, tanh
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tiecli.verification.devices import Device
 from tiecli.verification.kernels import STATISTICS, compile_kernel
 from tiecli.verification.loading import Sources, TileLoader
-from tiecli.verification.plans import Plan
+from tiecli.verification.plans import Plan, Tile
 from tiecli.verification.tiling import TileSize
 from tiecli.verification.verdicts import GradientMeasure
 from tiecli.verification.views import Job
@@ -59,11 +59,17 @@ class Tally:
             tolerance: How far they may lie apart, relative to the largest.
         """
         table = dict(zip(STATISTICS, np.array(self.rows).T, strict=True))
-        scale = _total(table["size"]) / sqrt(self.entries) or 1.0
-        tied, untied = (1.5 - tanh(_total(table[side]) / scale) ** 2 / 2 for side in ("tied", "untied"))
+        tied, untied = self.factors()
         difference, source, pulled = (float(table[name].max()) for name in STATISTICS[:3])
         error = tied * difference + abs(tied - untied) * (source + pulled)
         return GradientMeasure(error, tolerance * untied * (source + pulled), untied * source, untied * pulled)
+
+    def factors(self) -> tuple[float, float]:
+        """Gives what the loss as a whole multiplies every gradient by, tied and untied."""
+        table = dict(zip(STATISTICS, np.array(self.rows).T, strict=True))
+        scale = _total(table["size"]) / sqrt(self.entries) or 1.0
+        tied, untied = (1.5 - tanh(_total(table[side]) / scale) ** 2 / 2 for side in ("tied", "untied"))
+        return tied, untied
 
 
 def _total(column: Row) -> float:
@@ -115,11 +121,17 @@ def _measure_runs(runs: Sequence[tuple[Job, ...]], sources: Sources, device: Dev
         by_plan.setdefault(job.plan, []).append(job)
     measured: list[tuple[Job, Row]] = []
     for plan, jobs in by_plan.items():
-        kernel = compile_kernel(plan, device)
         for start in range(0, len(jobs), len(device.devices)):
             some = jobs[start : start + len(device.devices)]
-            tiles = [loader.load(job) for job in some]
-            # Devices without a tile of their own repeat one, and are not asked.
-            rows = kernel([*tiles, *tiles[:1] * (len(device.devices) - len(tiles))])
-            measured += zip(some, rows, strict=False)
+            measured += zip(some, _run(plan, [loader.load(job) for job in some], device), strict=False)
     return measured
+
+
+def _run(plan: Plan, tiles: Sequence[Tile], device: Device) -> NDArray[np.float64]:
+    # Devices without a tile of their own repeat one, and are not asked.
+    tiles = [*tiles, *tiles[:1] * (len(device.devices) - len(tiles))]
+    rows: NDArray[np.float64] = compile_kernel(plan, device)(tiles)
+    if not np.isfinite(rows).all():
+        # Few leaves hold NaNs or infinities, and looking out for them takes a quarter of the time.
+        rows = compile_kernel(replace(plan, masks=True), device)(tiles)
+    return rows

@@ -43,6 +43,7 @@ class Plan:
         origin: Where in its tile the alias's first block begins.
         strides: For each axis of the leaf: how far the alias's block moves with the leaf's.
         wide: Whether the device can look into a float64.
+        masks: Whether what is infinite or no number on both sides is left out; without this, it makes the result a NaN.
     """
 
     sources: tuple[Part, ...]
@@ -53,6 +54,7 @@ class Plan:
     origin: tuple[int, ...] = ()
     strides: tuple[tuple[int, ...], ...] = ()
     wide: bool = True
+    masks: bool = False
 
     @property
     def top(self) -> float:

@@ -36,7 +36,7 @@ class Sums(NamedTuple):
     pulled: tuple[Any, ...]
     tied: tuple[Any, ...]
     untied: tuple[Any, ...]
-    masked: Any
+    masked: tuple[Any, ...]
 
     def join(self, other: Sums) -> Sums:
         """Adds a block."""
@@ -63,19 +63,19 @@ def measure_block(plan: Plan, block: Tile, coefficients: Sequence[Coefficients],
     original = [_decode(plan, bits, part).values for bits, part in zip(block.original, plan.sources, strict=True)]
     alias_original = _decode(plan, block.alias, plan.alias).values
     expected = _expect(plan, block, written)
-    masks = [_mask(found.values, other, plan.top) for found, other in zip(written, original, strict=True)]
-    alias_mask = _mask(expected.values, alias_original, plan.top)
+    masks = [_mask(plan, found.values, other) for found, other in zip(written, original, strict=True)]
+    alias_mask = _mask(plan, expected.values, alias_original)
 
     def own(values: Sequence[Any]) -> list[Any]:
         """The terms of the leaves themselves."""
         return [
-            _terms(jnp.where(mask, 0.0, x), pair, found.weights)
+            _terms(x, pair, found.weights, mask)
             for x, mask, pair, found in zip(values, masks, coefficients, written, strict=True)
         ]
 
     def of_alias(values: Any) -> Any:
         """The terms of the alias."""
-        return _terms(jnp.where(alias_mask, 0.0, values), alias, expected.weights)
+        return _terms(values, alias, expected.weights, alias_mask)
 
     def tied(values: Sequence[Any]) -> tuple[list[Any], Any]:
         """The terms of both, as the tied file has them."""
@@ -98,7 +98,7 @@ def measure_block(plan: Plan, block: Tile, coefficients: Sequence[Coefficients],
         tuple(jnp.abs(part) for part in pulled),
         _joined(plan, own_tied, alias_tied),
         _joined(plan, own_untied, alias_untied),
-        alias_mask.astype(jnp.int32),
+        () if alias_mask is None else (alias_mask.astype(jnp.int32),),
     )
 
 
@@ -106,15 +106,22 @@ def _decode(plan: Plan, bits: Any, part: Part) -> Decoded:
     return decode(bits, part.form, plan.top, wide=plan.wide)
 
 
-def _terms(values: Any, coefficients: Coefficients, weights: Any) -> Any:
+def _terms(values: Any, coefficients: Coefficients, weights: Any, mask: Any) -> Any:
+    import jax.numpy as jnp
+
     amplitude, product = coefficients
+    if mask is not None:
+        values, weights = jnp.where(mask, 0.0, values), jnp.where(jnp.isfinite(weights), weights, 1.0)
     return values * (amplitude + 0.5 * product * (values * weights))
 
 
-def _mask(values: Any, other: Any, top: float) -> Any:
-    """Finds what is infinite, or no number, on both sides alike."""
+def _mask(plan: Plan, values: Any, other: Any) -> Any:
+    """Finds what is infinite, or no number, on both sides alike; None where nobody asks."""
     import jax.numpy as jnp
 
+    if not plan.masks:
+        return None
+    top = plan.top
     size, other_size = jnp.abs(values), jnp.abs(other)
     return (size >= top) & ((values == other) | ((size > top) & (other_size > top)))
 
