@@ -41,8 +41,10 @@ class OrbaxWriter:
         self._views: dict[KeyPath, Tie] = {}
         check_target(target, reader.root)
         step = reader.location.step
-        # A directory may be called like a step and be none.
-        if step is not None and (step / STEP).exists() and not target.in_place:
+        with reading(str(step)):
+            # A directory may be called like a step and be none.
+            inside = step is not None and (step / STEP).exists()
+        if step is not None and inside and not target.in_place:
             # Orbax would take whatever lies in a step for an item of it, and fail to restore the others.
             check_target(target, step)
 
