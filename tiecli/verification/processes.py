@@ -107,6 +107,10 @@ class Processes:
         return [row[:length].tobytes() for row, length in zip(rows, lengths, strict=True)]
 
 
+ALONE = Processes()
+"""One process that needs no other."""
+
+
 def _as_error(error: Exception, rank: int) -> TiecliError:
     if isinstance(error, TiecliError):
         return error
@@ -132,7 +136,7 @@ def join_processes(
         ProcessError: The first process is not to be found.
     """
     if coordinator is None and count is None and rank is None:
-        yield Processes()
+        yield ALONE
         return
     if coordinator is None or count is None or rank is None:
         raise UsageError(
