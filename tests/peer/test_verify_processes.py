@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -56,6 +57,18 @@ def test_every_process_knows_what_all_of_them_found(what: str, expected: str) ->
 
     assert [done.returncode for done in finished] == [0, 0], finished
     assert [done.stdout for done in finished] == [f"{expected}\n"] * 2
+
+
+def test_each_process_reads_its_own_chunks_and_all_measure_the_same() -> None:
+    """Two of them find to the last bit what one does, and none reads what the other does."""
+    probe = [str(WORKER), "{address}", "{count}", "{rank}", "probe"]
+    (alone,), together = ([json.loads(done.stdout) for done in start_together(count, probe)] for count in (1, 2))
+
+    assert alone[0] == "PASS"
+    assert [found[:2] for found in together] == [alone[:2]] * 2
+    mine, theirs = (found[2] for found in together)
+    assert len(mine) == len(theirs) == 4
+    assert sorted(mine + theirs) == sorted(alone[2])
 
 
 def test_a_process_that_finds_no_other_says_so() -> None:

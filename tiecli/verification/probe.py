@@ -12,8 +12,10 @@ canonical leaf is the sum over its ties; it holds where it holds for each.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from tiecli.checkpoints.protocol import Progress, ignore_progress
 from tiecli.keypaths import KeyPath
@@ -21,10 +23,12 @@ from tiecli.leaves import LeafSpec
 from tiecli.ties import Tie
 from tiecli.transforms.shapes import stage_specs
 from tiecli.verification.devices import Device
+from tiecli.verification.drawing import draw_tie
 from tiecli.verification.groups import TieGroup
 from tiecli.verification.loading import Sources
 from tiecli.verification.measuring import Tally, measure_jobs, tile_size
-from tiecli.verification.verdicts import GradientMeasure, Judgement
+from tiecli.verification.processes import ALONE, Processes
+from tiecli.verification.verdicts import DifferencePicture, GradientMeasure, Judgement
 from tiecli.verification.views import list_jobs
 
 __all__ = ["TOLERANCE", "ProbeResult", "Sources", "judge_gradients", "probe_group"]
@@ -44,15 +48,23 @@ class ProbeResult:
         judgement: Its verdict.
         measure: What it measured; None where there is nothing to differentiate.
         notes: What else is worth knowing, one line each.
+        picture: Where the gradients differ; None unless it was asked for.
     """
 
     judgement: Judgement
     measure: GradientMeasure | None = None
     notes: tuple[str, ...] = ()
+    picture: DifferencePicture | None = None
 
 
 def probe_group(
-    group: TieGroup, sources: Sources, device: Device, progress: Progress = ignore_progress
+    group: TieGroup,
+    sources: Sources,
+    device: Device,
+    progress: Progress = ignore_progress,
+    *,
+    pictures: bool = False,
+    processes: Processes = ALONE,
 ) -> Mapping[KeyPath, ProbeResult]:
     """Puts the gradients of every tie of a group to the test.
 
@@ -61,6 +73,8 @@ def probe_group(
         sources: Where the leaves are read.
         device: Where gradients are computed.
         progress: Told how many more bytes of aliases have been dealt with.
+        pictures: Also draw where gradients differ, which reads everything once more.
+        processes: Those that do this together; each reads its share of the tiles.
 
     Returns:
         For each alias, what was found.
@@ -70,19 +84,41 @@ def probe_group(
         SourceChangedError: A file is shorter than it was when opened.
         UnreadableFileError: The system refused a read.
     """
-    specs = sources.tied.specs()
     refusals = {tie.alias: _refuse(tie, sources) for tie in group.ties}
     ties = [tie for tie in group.ties if refusals[tie.alias] is None]
-    tallies = {tie.alias: Tally() for tie in ties}
+    tallies = _measure(ties, sources, device, progress, processes)
+    results = {tie.alias: ProbeResult(refusal) for tie in group.ties if (refusal := refusals[tie.alias])}
+    results |= {tie.alias: _conclude(tie, tallies[tie.alias], sources) for tie in ties}
+    if pictures:
+        drawn = processes.map(ties, lambda tie: draw_tie(tie, sources, device, tallies[tie.alias].factors()[1]))
+        results |= {
+            tie.alias: replace(results[tie.alias], picture=picture) for tie, picture in zip(ties, drawn, strict=True)
+        }
+    return {tie.alias: results[tie.alias] for tie in group.ties}
+
+
+def _measure(
+    ties: Sequence[Tie], sources: Sources, device: Device, progress: Progress, processes: Processes
+) -> Mapping[KeyPath, Tally]:
+    """Measures all tiles of some ties; what the processes measured is put together in all of them."""
+    specs = sources.tied.specs()
     size = tile_size(device, max((specs[path].size for tie in ties for path in tie.canonicals), default=0))
-    for job, row in measure_jobs(list_jobs(ties, specs, size, wide=device.platform != "tpu"), sources, device):
-        tallies[job.tie.alias].add(job, row)
-        progress(job.nbytes)
+    runs = tuple(list_jobs(ties, specs, size, wide=device.platform != "tpu"))
+
+    def measure_share() -> tuple[tuple[int, list[list[float]]], ...]:
+        """Measures this process's share, and gives for each tie what a tally holds."""
+        tallies = {tie.alias: Tally() for tie in ties}
+        for job, row in measure_jobs(processes.share(runs), sources, device):
+            tallies[job.tie.alias].add(job, row)
+            progress(job.nbytes)
+        return tuple((tally.entries, [row.tolist() for row in tally.rows]) for tally in tallies.values())
+
+    shares = processes.exchange(measure_share)
     return {
-        tie.alias: ProbeResult(refusal)
-        if (refusal := refusals[tie.alias])
-        else _conclude(tie, tallies[tie.alias], sources)
-        for tie in group.ties
+        tie.alias: Tally(
+            [np.array(row) for share in shares for row in share[at][1]], sum(share[at][0] for share in shares)
+        )
+        for at, tie in enumerate(ties)
     }
 
 
