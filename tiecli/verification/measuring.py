@@ -42,7 +42,7 @@ class Tally:
     def add(self, job: Job, row: Row) -> None:
         """Takes in a tile."""
         self.rows.append(row)
-        self.entries += sum(prod(part.block) for part in (*job.plan.sources, job.plan.alias))
+        self.entries += sum(prod(part.block) for part in job.plan.sources)
 
     @property
     def masked(self) -> int:
@@ -129,9 +129,9 @@ def _measure_runs(runs: Sequence[tuple[Job, ...]], sources: Sources, device: Dev
 
 def _run(plan: Plan, tiles: Sequence[Tile], device: Device) -> NDArray[np.float64]:
     # Devices without a tile of their own repeat one, and are not asked.
-    tiles = [*tiles, *tiles[:1] * (len(device.devices) - len(tiles))]
+    tiles = [*tiles, *[tiles[0]] * (len(device.devices) - len(tiles))]
     rows: NDArray[np.float64] = compile_kernel(plan, device)(tiles)
     if not np.isfinite(rows).all():
         # Few leaves hold NaNs or infinities, and looking out for them takes a quarter of the time.
-        rows = compile_kernel(replace(plan, masks=True), device)(tiles)
+        rows = compile_kernel(replace(plan, masks=True), device)(filled)
     return rows
