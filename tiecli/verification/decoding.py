@@ -95,7 +95,7 @@ def _assemble(bits: Any) -> Any:
     shifted = ((wide & jnp.uint64(0x7FFFFFFF)) << jnp.uint64(29)) + jnp.uint64(896 << 52)
     size = lax.bitcast_convert_type(shifted, jnp.float64)
     # Subnormal numbers have no hidden digit, and only they lie below the smallest that has.
-    size = jnp.minimum(size, 2 * size - 2.0**-126)
+    size = jnp.where(size < 2.0**-126, 2 * size - 2.0**-126, size)
     sign = (wide >> jnp.uint64(31)) << jnp.uint64(63)
     return lax.bitcast_convert_type(lax.bitcast_convert_type(size, jnp.uint64) | sign, jnp.float64)
 

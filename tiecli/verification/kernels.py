@@ -2,23 +2,27 @@
 
 A tile is gone through block by block, and what is gathered stays element by element until
 its end, so that a processor does arithmetic on whole vectors and keeps them in its caches.
+XLA makes one loop of each thing that is gathered, and computes all it depends on again; so
+a maximum and a sum that need the same travel together, as the parts of one complex number.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache, partial, reduce
 from math import prod
-from operator import mul
-from typing import Any
+from operator import add, mul
+from threading import Lock
+from typing import Any, NamedTuple
 
 from tiecli.verification.coefficients import AMPLITUDE, FREQUENCY, axis_factors
 from tiecli.verification.devices import Device, float64, shard_map
 from tiecli.verification.plans import Part, Place, Plan, Tile
 from tiecli.verification.terms import Coefficients, Sums, measure_block
 
-SLOPE = 0.25
-"""How much the gradient of an element moves, at most, when it changes by half its size."""
+SLOPE = 0.125
+"""How large the frequencies are, at most: half of what a gradient moves by when an element changes by its size."""
 
 Tables = list[tuple[Any, Any]]
 """For each axis, the factors of the amplitudes and of the frequencies along it."""
@@ -38,11 +42,14 @@ def measure_tile(plan: Plan, tile: Tile) -> Any:
         numbers = [jnp.where(jnp.isnan(array), jnp.inf, array) for array in arrays]
         return reduce(jnp.maximum, [jnp.max(array, initial=0.0) for array in numbers])
 
+    def total(arrays: Sequence[Any]) -> Any:
+        """The sum of all elements."""
+        return reduce(add, [jnp.sum(array) for array in arrays])
+
     maxima = [largest(sums.difference), largest(sums.source), largest(sums.pulled)]
-    totals = [sum(jnp.sum(array) for array in arrays) for arrays in (sums.tied, sums.untied)]
-    size = sum(jnp.sum(jnp.abs(array)) for array in sums.tied)
-    masked = sum((jnp.sum(array) for array in sums.masked), jnp.int32(0))
-    return jnp.stack([*maxima, *totals, size, masked.astype(jnp.float64)])
+    totals = [total(sums.tied), total((*sums.untied, *sums.alias)), total([jnp.abs(array) for array in sums.tied])]
+    masked = total(sums.masked or (jnp.int32(0),))
+    return jnp.stack([*maxima, *totals, masked.astype(jnp.float64)])
 
 
 def gather_tile(plan: Plan, tile: Tile) -> Sums:
@@ -51,40 +58,16 @@ def gather_tile(plan: Plan, tile: Tile) -> Sums:
     import jax.numpy as jnp
     from jax import lax
 
-    factors = [_tables(part, place) for part, place in zip(plan.sources, tile.places, strict=True)]
-    alias_factors = _tables(plan.alias, tile.alias_place)
     count = prod(plan.blocks)
+    tables = [_tables(part, place) for part, place in zip(plan.sources, tile.places, strict=True)]
+    alias_tables = _tables(plan.alias, tile.alias_place)
     if count == 1:
-        own = [_coefficients(found, part) for found, part in zip(factors, plan.sources, strict=True)]
-        return measure_block(plan, tile, own, _coefficients(alias_factors, plan.alias))
+        own = [_coefficients(found, part) for found, part in zip(tables, plan.sources, strict=True)]
+        return measure_block(plan, tile, own, _coefficients(alias_tables, plan.alias))
 
-    def measure(number: Any) -> Sums:
+    def measure(number: Any) -> _Packed:
         """Measures one block of the tile."""
-        index = [number // prod(plan.blocks[axis + 1 :]) % length for axis, length in enumerate(plan.blocks)]
-        start = [at * side for at, side in zip(index, plan.sources[0].block, strict=True)]
-        alias_start = [
-            first + sum(at * moves[axis] for at, moves in zip(index, plan.strides, strict=True))
-            for axis, first in enumerate(plan.origin)
-        ]
-
-        def cut(array: Any, part: Part, at: list[Any]) -> Any:
-            """Cuts the block out of a tile."""
-            extra = array.ndim - len(at)
-            return lax.dynamic_slice(array, [*at, *[0] * extra], [*part.block, *array.shape[len(at) :]])
-
-        source = plan.sources[0]
-        block = tile._replace(
-            written=(cut(tile.written[0], source, start),),
-            original=(cut(tile.original[0], source, start),),
-            alias=cut(tile.alias, plan.alias, alias_start),
-            rounded=None if tile.rounded is None else cut(tile.rounded, plan.alias, alias_start),
-        )
-        return measure_block(
-            plan,
-            block,
-            [_coefficients(_cut_tables(factors[0], source, start), source)],
-            _coefficients(_cut_tables(alias_factors, plan.alias, alias_start), plan.alias),
-        )
+        return _pack(measure_block(plan, *_cut_block(plan, tile, tables[0], alias_tables, number)))
 
     # Under `shard_map`, what a loop carries must differ from device to device from the start.
     nothing = tile.alias_place.amplitude * 0
@@ -92,8 +75,69 @@ def gather_tile(plan: Plan, tile: Tile) -> Sums:
         lambda found: jnp.zeros(found.shape, found.dtype) + nothing.astype(found.dtype),
         jax.eval_shape(measure, jnp.int32(0)),
     )
-    found: Sums = lax.fori_loop(0, count, lambda number, sums: sums.join(measure(number)), zeros)
-    return found
+    return _unpack(lax.fori_loop(0, count, lambda number, packed: _join(packed, measure(number)), zeros))
+
+
+class _Packed(NamedTuple):
+    """What is gathered: pairs of a maximum and a sum, and counts."""
+
+    pairs: tuple[Any, ...]
+    masked: tuple[Any, ...]
+
+
+def _pack(sums: Sums) -> _Packed:
+    from jax import lax
+
+    maxima, totals = (*sums.difference, *sums.source, *sums.pulled), (*sums.tied, *sums.untied, *sums.alias)
+    return _Packed(tuple(lax.complex(*pair) for pair in zip(maxima, totals, strict=True)), sums.masked)
+
+
+def _join(packed: _Packed, other: _Packed) -> _Packed:
+    import jax.numpy as jnp
+    from jax import lax
+
+    pairs = [
+        lax.complex(jnp.maximum(mine.real, theirs.real), mine.imag + theirs.imag)
+        for mine, theirs in zip(packed.pairs, other.pairs, strict=True)
+    ]
+    return _Packed(tuple(pairs), tuple(map(add, packed.masked, other.masked)))
+
+
+def _unpack(packed: _Packed) -> Sums:
+    count = len(packed.pairs) // 3
+    groups = [packed.pairs[start : start + count] for start in range(0, len(packed.pairs), count)]
+    difference, source, pulled = (tuple(pair.real for pair in group) for group in groups)
+    tied, untied, alias = (tuple(pair.imag for pair in group) for group in groups)
+    return Sums(difference, source, pulled, tied, untied, alias, packed.masked)
+
+
+def _cut_block(
+    plan: Plan, tile: Tile, tables: Tables, alias_tables: Tables, number: Any
+) -> tuple[Tile, list[Coefficients], Coefficients]:
+    """Cuts one block out of a tile, as a tile of its own, and its coefficients."""
+    from jax import lax
+
+    index = [number // prod(plan.blocks[axis + 1 :]) % length for axis, length in enumerate(plan.blocks)]
+    source = plan.sources[0]
+    start = [at * side for at, side in zip(index, source.block, strict=True)]
+    alias_start = [
+        first + sum(at * moves[axis] for at, moves in zip(index, plan.strides, strict=True))
+        for axis, first in enumerate(plan.origin)
+    ]
+
+    def cut(array: Any, part: Part, at: list[Any]) -> Any:
+        """Cuts along all axes of the leaf."""
+        extra = array.ndim - len(at)
+        return lax.dynamic_slice(array, [*at, *[0] * extra], [*part.block, *array.shape[len(at) :]])
+
+    block = tile._replace(
+        written=(cut(tile.written[0], source, start),),
+        original=(cut(tile.original[0], source, start),),
+        alias=cut(tile.alias, plan.alias, alias_start),
+        rounded=None if tile.rounded is None else cut(tile.rounded, plan.alias, alias_start),
+    )
+    own = _coefficients(_cut_tables(tables, source, start), source)
+    return block, [own], _coefficients(_cut_tables(alias_tables, plan.alias, alias_start), plan.alias)
 
 
 def _tables(part: Part, place: Place) -> Tables:
@@ -148,7 +192,7 @@ def _coefficients(tables: Tables, part: Part) -> Coefficients:
 
 @lru_cache(maxsize=256)
 def compile_kernel(plan: Plan, device: Device) -> Callable[[Sequence[Tile]], Any]:
-    """Compiles a kernel, once for each plan.
+    """Prepares a kernel, which is compiled once for each plan.
 
     Returns:
         What takes as many tiles as there are devices, and gives a row of `STATISTICS` for
@@ -156,30 +200,52 @@ def compile_kernel(plan: Plan, device: Device) -> Callable[[Sequence[Tile]], Any
     """
     import jax
     import numpy as np
+
+    kernel, place = _spread(plan, device)
+    lock = Lock()
+    compiled: list[Any] = []
+
+    def run(tiles: Sequence[Tile]) -> Any:
+        """Runs it on all devices of the mesh."""
+        with float64():
+            placed = place(tiles)
+            with lock:
+                if not compiled:
+                    compiled.append(_compile(jax.jit(kernel).lower(placed), device))
+            return np.asarray(compiled[0](placed)).reshape(len(tiles), -1)
+
+    return run
+
+
+def _spread(plan: Plan, device: Device) -> tuple[Callable[[Tile], Any], Callable[[Sequence[Tile]], Tile]]:
+    """Gives what each device computes, and what puts the tiles there."""
+    import jax
+    import numpy as np
     from jax.sharding import NamedSharding, PartitionSpec
 
     if len(device.devices) == 1:
-        single = jax.jit(partial(measure_tile, plan))
-
-        def run(tiles: Sequence[Tile]) -> Any:
-            """Runs it on one device."""
-            with float64():
-                return np.asarray(single(jax.device_put(tiles[0], device.devices[0])))[None]
-
-        return run
+        return partial(measure_tile, plan), lambda tiles: jax.device_put(tiles[0], device.devices[0])
     split = PartitionSpec("blocks")  # type: ignore[no-untyped-call]
-    sharding = NamedSharding(device.mesh, split)
 
     def measure_one(tiles: Tile) -> Any:
         """Measures the one tile that a device gets."""
         return measure_tile(plan, jax.tree.map(lambda array: array[0], tiles))[None]
 
-    spread = jax.jit(shard_map()(measure_one, mesh=device.mesh, in_specs=split, out_specs=split))
+    def place(tiles: Sequence[Tile]) -> Tile:
+        """Gives each device a tile."""
+        stacked = jax.tree.map(lambda *arrays: np.stack(arrays), *tiles)
+        placed: Tile = jax.device_put(stacked, NamedSharding(device.mesh, split))
+        return placed
 
-    def run_all(tiles: Sequence[Tile]) -> Any:
-        """Runs it on all devices of the mesh."""
-        with float64():
-            stacked = jax.tree.map(lambda *arrays: np.stack(arrays), *tiles)
-            return np.asarray(spread(jax.device_put(stacked, sharding)))
+    return shard_map()(measure_one, mesh=device.mesh, in_specs=split, out_specs=split), place
 
-    return run_all
+
+def _compile(lowered: Any, device: Device) -> Any:
+    """Compiles for vectors as long as the processor has, which XLA leaves half empty of its own accord."""
+    import jax
+
+    if device.platform == "cpu":
+        # An XLA that does not know this option refuses it.
+        with suppress(jax.errors.JaxRuntimeError):
+            return lowered.compile(compiler_options={"xla_cpu_prefer_vector_width": 512})
+    return lowered.compile()

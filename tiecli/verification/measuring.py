@@ -133,5 +133,5 @@ def _run(plan: Plan, tiles: Sequence[Tile], device: Device) -> NDArray[np.float6
     rows: NDArray[np.float64] = compile_kernel(plan, device)(tiles)
     if not np.isfinite(rows).all():
         # Few leaves hold NaNs or infinities, and looking out for them takes a quarter of the time.
-        rows = compile_kernel(replace(plan, masks=True), device)(filled)
+        rows = compile_kernel(replace(plan, masks=True), device)(tiles)
     return rows
