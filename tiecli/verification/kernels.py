@@ -148,17 +148,17 @@ def _tables(part: Part, place: Place) -> Tables:
     lengths = (*part.tile, *((2,) if part.form == "c64" else ())) or (1,)
     tables: Tables = []
     for axis, length in enumerate(lengths):
-        indices = jnp.arange(length, dtype=jnp.int64)
-        there: Any = True
+        # Processors compute in 32 bits twice as fast as in 64; numbers beyond those come round again.
+        indices, there = lax.iota(jnp.uint32, length), None
         if axis < len(part.tile):
-            indices = indices + place.start[axis]
-            there = (indices >= place.low[axis]) & (indices < place.high[axis])
-        pair = [
-            jnp.where(there, axis_factors(place.key, kind, axis, indices, len(lengths)), 0.0)
-            for kind in (AMPLITUDE, FREQUENCY)
-        ]
+            first, last = (edge[axis] - place.start[axis] for edge in (place.low, place.high))
+            there = (indices >= first.astype(jnp.uint32)) & (indices < last.astype(jnp.uint32))
+            indices = indices + place.start[axis].astype(jnp.uint32)
+        pair = [axis_factors(place.key, kind, axis, indices, len(lengths)) for kind in (AMPLITUDE, FREQUENCY)]
         if axis == 0:
             pair = [pair[0] * place.amplitude, pair[1] * (place.amplitude * SLOPE)]
+        if there is not None:
+            pair = [jnp.where(there, found, 0.0) for found in pair]
         tables.append((pair[0], pair[1]))
     # Otherwise they would be drawn again for every element of the tile.
     settled: Tables = lax.optimization_barrier(tables)  # type: ignore[no-untyped-call]
