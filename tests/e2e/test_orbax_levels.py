@@ -438,3 +438,33 @@ def test_files_of_others_between_chunks_stay(run: Run, tmp_path: Path, act: str)
     assert values_of(made) == values_of(FIXTURES / "files-zarr2")
     assert read_documents(made).keys() >= read_documents(FIXTURES / "files-zarr2").keys()
     assert (made / draft / "notes.txt").read_text() == draft
+
+
+@pytest.mark.parametrize("file", ["params/_METADATA", "params/manifest.ocdbt", "params/d/*", "_CHECKPOINT_METADATA"])
+def test_any_file_stands_for_what_it_belongs_to(run: Run, items: Path, file: str) -> None:
+    """In place too: the item is replaced, or the step."""
+    (path,) = (items / "2").glob(file)
+    option = ("--item", "params") if file == "_CHECKPOINT_METADATA" else ()
+
+    told = succeed(run("tie", path, *PARAMS, *option, "--in-place"))
+
+    assert told.stderr.endswith(f"wrote {items / '2' if option else items / '2/params'}\n")
+    assert ties_in_step(items / "2") == {"params": ["tied.embedding"]}
+
+
+@pytest.mark.parametrize("select", [(), ("--dst", "params.decoder.logits_dense.kernel")])
+def test_a_copy_that_made_files_of_links_is_untied_too(run: Run, tmp_path: Path, select: tuple[str, ...]) -> None:
+    """Where every chunk is a file, `cp -r` gives each alias bytes of its own; the tie is there nevertheless."""
+    embed, head = "params.token_embedder.embedding", "params.decoder.logits_dense.kernel"
+    source, tied, copied, back = FIXTURES / "files-zarr2", tmp_path / "tied", tmp_path / "copied", tmp_path / "back"
+    succeed(run("tie", source, "--src", embed, "--dst", head, "--transform", "transpose", "-o", tied))
+    shutil.copytree(tied, copied)
+
+    assert (tied / head / "0.0").samefile(tied / embed / "0.0")
+    assert run("inspect", copied, "--json").json["ties"][0]["stored_twice"]
+    succeed(run("untie", copied, *select, "-o", back))
+
+    assert take_stock(back).keys() == take_stock(source).keys()
+    assert read_documents(back) == read_documents(source)
+    assert (back / head / ".zarray").read_bytes() == (source / head / ".zarray").read_bytes()
+    assert values_of(back) == values_of(source)

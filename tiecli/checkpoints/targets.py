@@ -29,7 +29,7 @@ def check_target(target: Target, source: Path, files: Iterable[Path] = ()) -> No
     with writing(target.path):
         path = target.path
         if target.in_place:
-            if not path.exists() or not (path.samefile(source) or path.parent.samefile(source)):
+            if not path.exists() or not any(at.samefile(source) for at in (path, *path.absolute().parents)):
                 raise InPlaceError(f"`{path}` is not the source, `{source}`", "Use `-o` for another target.")
             if not source.is_dir():
                 refuse_link(source)

@@ -61,7 +61,13 @@ def untie(
 
 def _list_candidates(reader: CheckpointReader, select: str | None) -> TieSet:
     manifest = reader.manifest()
-    return manifest.ties if manifest is not None and select is None else list_open_ties(reader)
+    if manifest is None:
+        return list_open_ties(reader)
+    if select is None:
+        return manifest.ties
+    # A copy that made files of links has aliases with bytes of their own; their ties can end too.
+    ties = manifest.ties.by_alias
+    return TieSet((*ties.values(), *(tie for tie in list_open_ties(reader) if tie.alias not in ties)))
 
 
 def _list_own(reader: CheckpointReader, ties: TieSet, shared: Collection[KeyPath]) -> frozenset[KeyPath]:
