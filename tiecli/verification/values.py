@@ -12,6 +12,7 @@ from tiecli.keypaths import KeyPath
 from tiecli.manifest import TieRecord
 from tiecli.ties import Tie
 from tiecli.transforms import SAME
+from tiecli.verification.processes import ALONE, Processes
 from tiecli.verification.verdicts import BytesState, Judgement, OtherLeaves
 
 
@@ -95,8 +96,16 @@ def check_others(
     original: CheckpointReader | None,
     aliases: Collection[KeyPath],
     progress: Progress = ignore_progress,
+    processes: Processes = ALONE,
 ) -> OtherLeaves:
     """Checks that every leaf that is no alias is, byte for byte, the original's, and that none is new.
+
+    Args:
+        reader: The tied checkpoint.
+        original: The checkpoint before it was tied; None compares nothing.
+        aliases: The leaves that are tied.
+        progress: Told the bytes compared.
+        processes: Those that do this together; each compares its share of the leaves.
 
     Raises:
         SourceChangedError: A file is shorter than it was when opened.
@@ -105,11 +114,15 @@ def check_others(
     if original is None:
         return OtherLeaves()
     now, before = reader.specs(), original.specs()
-    differing: list[str] = []
     expected = [path for path in before if path not in aliases]
-    for path in expected:
-        same = now.get(path) == before[path]
-        if not (same and compare_leaf(original, path, reader, (path,), SAME, measure=False, progress=progress).equal):
-            differing.append(path.spelling)
+
+    def is_same(path: KeyPath) -> bool:
+        """Compares one leaf."""
+        if now.get(path) != before[path]:
+            return False
+        return compare_leaf(original, path, reader, (path,), SAME, measure=False, progress=progress).equal
+
+    same = processes.map(expected, is_same)
+    differing = [path.spelling for path, holds in zip(expected, same, strict=True) if not holds]
     differing += [path.spelling for path in now if path not in before and path not in aliases]
     return OtherLeaves(len(expected), tuple(differing))
