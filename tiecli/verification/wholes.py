@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import ModuleType
 from typing import Any
@@ -169,39 +169,45 @@ def load_whole(
         TransformMismatchError: A leaf's elements are smaller than a byte, or a transform does not fit.
         CheckpointError: A leaf cannot be read.
     """
-    import jax.numpy as jnp
-
-    def put(leaf: NDArray[Any]) -> Any:
-        """Puts a leaf where it belongs, in float64 if it can vary."""
-        return place(widen_leaf(leaf), device)
-
     specs = reader.specs()
+    found = {str(tie.alias): widen_tie(tie, [specs[path] for path in tie.canonicals]) for tie in ties}
+    wide = {name: tie for name, tie in found.items() if tie is not None}
+    tied = {str(path) for tie in wide.values() for path in tie.tie.canonicals}
     stored: Leaves = {}
-    others: Leaves = {}
-    fixed: Leaves = {}
-    rounding: Leaves = {}
     departures: Leaves = {}
-    wide = {
-        str(tie.alias): found
-        for tie in ties
-        if (found := widen_tie(tie, [specs[path] for path in tie.canonicals])) is not None
-    }
-    tied = {path for tie in wide.values() for path in tie.tie.canonicals}
     for path in specs:
         if path not in ties.by_alias:
             leaf = read_leaf(reader, path)
-            (stored if path in tied else others)[str(path)] = put(leaf)
-            departures |= _departure(original, path, leaf, put)
-    for tie in ties:
-        arrays = [read_leaf(reader, path) for path in tie.canonicals]
-        alias = np.asarray(forward(tie.transform, arrays))
-        departures |= _departure(original, tie.alias, alias, put)
-        name = str(tie.alias)
-        if name not in wide:
-            fixed[name] = put(alias)
-        elif (found := measure_rounding(wide[name], arrays, alias, jnp)) is not None:
-            rounding[name] = place(found, device)
-    return Whole(ties, wide, stored, others, fixed, rounding, departures, device)
+            stored[str(path)] = place(widen_leaf(leaf), device)
+            departures |= _departure(original, path, leaf, device)
+    canonicals = {name: leaf for name, leaf in stored.items() if name in tied}
+    others = {name: leaf for name, leaf in stored.items() if name not in tied}
+    whole = Whole(ties, wide, canonicals, others, {}, {}, departures, device)
+    return _with_made_aliases(whole, reader, original)
+
+
+def _with_made_aliases(whole: Whole, reader: CheckpointReader, original: CheckpointReader | None) -> Whole:
+    """Adds what takes the aliases as they would be stored: which are fixed, rounded, or not the original's."""
+    import jax.numpy as jnp
+
+    fixed: Leaves = {}
+    rounding: Leaves = {}
+    departures = dict(whole.departures)
+    sources: tuple[KeyPath, ...] = ()
+    stored: list[NDArray[Any]] = []
+    for tie in whole.ties:
+        wide = whole.wide.get(str(tie.alias))
+        if wide is not None and original is None and tie.transform.is_structural:
+            continue
+        if tie.canonicals != sources:
+            sources, stored = tie.canonicals, [read_leaf(reader, path) for path in tie.canonicals]
+        alias = np.asarray(forward(tie.transform, stored))
+        departures |= _departure(original, tie.alias, alias, whole.device)
+        if wide is None:
+            fixed[str(tie.alias)] = place(widen_leaf(alias), whole.device)
+        elif (found := measure_rounding(wide, stored, alias, jnp)) is not None:
+            rounding[str(tie.alias)] = place(found, whole.device)
+    return replace(whole, fixed=fixed, rounding=rounding, departures=departures)
 
 
 def place(leaf: Any, device: Device | None) -> Any:
@@ -221,17 +227,15 @@ def place(leaf: Any, device: Device | None) -> Any:
     return jax.device_put(leaf, sharding.NamedSharding(device.mesh, spec(*dealt)))
 
 
-def _departure(original: CheckpointReader | None, path: KeyPath, leaf: NDArray[Any], put: Any) -> Leaves:
+def _departure(original: CheckpointReader | None, path: KeyPath, leaf: NDArray[Any], device: Device | None) -> Leaves:
     """Gives the original's leaf where it has one of the same kind with other bits."""
-    if original is None:
-        return {}
-    spec = original.specs().get(path)
-    if spec is None or spec.shape != leaf.shape:
+    spec = original.specs().get(path) if original is not None else None
+    if original is None or spec is None or spec.shape != leaf.shape:
         return {}
     found = read_leaf(original, path)
     if found.dtype != leaf.dtype or bool((_bits(found) == _bits(leaf)).all()):
         return {}
-    return {str(path): put(found)}
+    return {str(path): place(widen_leaf(found), device)}
 
 
 def _bits(leaf: NDArray[Any]) -> NDArray[Any]:
@@ -250,7 +254,9 @@ def _move(leaf: Any, name: str, number: int) -> NDArray[Any]:
     values = np.asarray(leaf)
     finite = values[np.isfinite(values)]
     size = float(np.sqrt(np.mean(np.abs(finite) ** 2))) if finite.size else 0.0
-    noise = np.random.default_rng([zlib.crc32(name.encode()), number]).standard_normal((2, *values.shape))
-    step = noise[0] + 1j * noise[1] if np.iscomplexobj(values) else noise[0]
+    rng = np.random.default_rng([zlib.crc32(name.encode("utf-8", "surrogatepass")), number])
+    step = rng.standard_normal(values.shape)
+    if np.iscomplexobj(values):
+        step = step + 1j * rng.standard_normal(values.shape)
     moved: NDArray[Any] = values + STEP * (size or 1.0) * step
     return moved
