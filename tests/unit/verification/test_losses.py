@@ -335,7 +335,8 @@ def test_integers_and_untied_leaves_are_in_the_tree(check: Check) -> None:
         def loss(tree, key):
             assert tree["ids"].dtype == jnp.int64 and tree["more"].dtype == jnp.int64
             assert tree["bias"].dtype == tree["w"].dtype == tree["scale"].dtype == jnp.float64
-            return jnp.sum(jnp.sin(tree["w"][tree["ids"]]) * tree["v"][tree["more"]]) + tree["bias"].sum() * tree["scale"][1]
+            picked = jnp.sum(jnp.sin(tree["w"][tree["ids"]]) * tree["v"][tree["more"]])
+            return picked + tree["bias"].sum() * tree["scale"][1]
         """
     leaves = {"w": square(), "ids": np.arange(3), "bias": square().astype(np.float16)}
 
