@@ -21,8 +21,8 @@ from tiecli.compare import (
     compare_leaf,
     describe_drift,
     digest_blocks,
-    digest_leaf,
     has_digest,
+    root_anew,
     transformed_blocks,
 )
 from tiecli.digests import Digest
@@ -134,9 +134,12 @@ def apply_plan(
     recorded = manifest.by_alias if manifest else {}
     records = _merge_records(reader, plan, recorded, proven, shared)
     replaced = {tie.record.tie.canonicals[0]: tie.record for tie in proven if tie.drift is not None and keep == "dst"}
+    moved = _list_moved(reader, plan, recorded)
     with open_writer(reader, target) as writer:
         for path in plan.kept:
-            if path not in replaced:
+            if path in moved:
+                writer.alias(path, moved[path])
+            elif path not in replaced:
                 writer.keep(path)
         for path, record in replaced.items():
             spec = record.canonical_specs[0]
@@ -264,6 +267,19 @@ def is_as_tied(reader: CheckpointReader, record: TieRecord) -> bool:
     return record.exact and all(has_digest(reader, path, digest) for path, digest in recorded)
 
 
+def _list_moved(reader: CheckpointReader, plan: Plan, recorded: Mapping[KeyPath, TieRecord]) -> Mapping[KeyPath, Tie]:
+    """Lists second names of bytes whose leaf becomes an alias itself, with what they are second names of then."""
+    return {
+        tie.alias: tie
+        for tie in plan.ties
+        if tie.alias in recorded
+        and recorded[tie.alias].tie != tie
+        and reader.specs().keys() >= {tie.alias, *recorded[tie.alias].tie.canonicals}
+        and reader.shares_bytes(tie.alias, recorded[tie.alias].tie.canonicals[0])
+        and reader.can_share(tie)
+    }
+
+
 def _merge_records(
     reader: CheckpointReader,
     plan: Plan,
@@ -276,15 +292,10 @@ def _merge_records(
         tie.record.tie.alias: replace(tie.record, mode="alias" if tie.record.tie.alias in shared else "omit")
         for tie in proven
     }
-    specs = reader.specs()
     records = []
     for tie in plan.ties:
         record = new.get(tie.alias) or old.get(tie.alias)
         if record is None:
             continue  # Somebody else declares it, and goes on doing so.
-        if record.tie != tie:
-            digests = tuple(digest_leaf(reader, path) for path in tie.canonicals)
-            sources = tuple(specs[path] for path in tie.canonicals)
-            record = replace(record, tie=tie, canonical_specs=sources, canonical_digests=digests)
-        records.append(record)
+        records.append(record if record.tie == tie else root_anew(reader, record, tie, {**old, **new}))
     return tuple(records)
