@@ -43,12 +43,18 @@ if TYPE_CHECKING:
     from tiecli.verbs.inspect import inspect as inspect
     from tiecli.verbs.tie import tie as tie
     from tiecli.verbs.untie import untie as untie
+    from tiecli.verbs.verify import Computing as Computing
+    from tiecli.verbs.verify import Exercise as Exercise
+    from tiecli.verbs.verify import verify as verify
+    from tiecli.verification.verdicts import VerifyReport as VerifyReport
 
 # Imported at first use: `tiecli --help` must not load what only `find` needs.
 _HOMES = {
     "ApplyReport": "tiecli.reports",
+    "Computing": "tiecli.verbs.verify",
     "ConvertReport": "tiecli.conversion",
     "DiffReport": "tiecli.diffs",
+    "Exercise": "tiecli.verbs.verify",
     "FindReport": "tiecli.detect",
     "InspectReport": "tiecli.verbs.inspect",
     "KeyPath": "tiecli.keypaths",
@@ -60,6 +66,7 @@ _HOMES = {
     "TieSet": "tiecli.ties",
     "TiecliError": "tiecli.errors",
     "Transform": "tiecli.transforms",
+    "VerifyReport": "tiecli.verification.verdicts",
     "convert": "tiecli.verbs.convert",
     "diff": "tiecli.verbs.diff",
     "find": "tiecli.verbs.find",
@@ -67,6 +74,7 @@ _HOMES = {
     "open_reader": "tiecli.checkpoints",
     "tie": "tiecli.verbs.tie",
     "untie": "tiecli.verbs.untie",
+    "verify": "tiecli.verbs.verify",
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605  # spelled once, above

@@ -10,6 +10,7 @@ TiecliError
 │   ├── TransformMismatchError    a transform that does not fit its leaves
 │   ├── TieConflictError          ties that contradict each other
 │   ├── NothingToUntieError       no such tie in the checkpoint
+│   ├── NothingToVerifyError      no tie that could be put to the test
 │   ├── PlanFileError             a plan file that cannot be used
 │   ├── ConversionError           something that the other format cannot hold
 │   ├── TreeError                 leaves that no one tree of mappings and sequences can hold
@@ -99,6 +100,10 @@ class TieConflictError(UsageError):
 
 class NothingToUntieError(UsageError):
     """The checkpoint has no such tie."""
+
+
+class NothingToVerifyError(UsageError):
+    """The checkpoint states no tie."""
 
 
 class PlanFileError(UsageError):

@@ -51,6 +51,17 @@ def test_writing_commands_follow_their_schema(tmp_path: Path, capsys: pytest.Cap
     jsonschema.validate(json.loads(header["__metadata__"]["tiecli"]), read_schema("manifest"))
 
 
+def test_verify_follows_its_schema(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A tie that passes, trained for some steps, and one that fails."""
+    pytest.importorskip("jax")
+    tied = tmp_path / "tied"
+    assert main(["tie", GPT2, "--src", EMBED, "--dst", HEAD, "-o", str(tied)]) == 0
+    for original, options, code in ((GPT2, ["--steps", "2"], 0), (str(ROOT / "fixtures" / "gpt2-drifted"), [], 1)):
+        capsys.readouterr()
+        assert main(["verify", str(tied), "--original", original, *options, "--json"]) == code
+        jsonschema.validate(json.loads(capsys.readouterr().out), read_schema("verify"))
+
+
 def test_convert_follows_its_schema(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Both ways, with ties, and without writing."""
     tied, item = tmp_path / "tied", tmp_path / "item"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tiecli.cli.commands import convert, diff, find, inspect, tie, untie
+from tiecli.cli.commands import convert, diff, find, inspect, tie, untie, verify
 
 app = typer.Typer(
     name="tiecli",
@@ -20,6 +20,7 @@ app.command("find")(find.run_find)
 app.command("tie")(tie.run_tie)
 app.command("untie")(untie.run_untie)
 app.command("diff")(diff.run_diff)
+app.command("verify")(verify.run_verify)
 app.command("convert")(convert.run_convert)
 
 
