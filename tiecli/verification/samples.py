@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tiecli.boxes import Box
 from tiecli.checkpoints.protocol import CheckpointReader
+from tiecli.errors import TransformMismatchError
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
 from tiecli.pytrees import Tree, list_leaves
 from tiecli.ties import TieSet
 from tiecli.transforms.arrays import array_spec, forward
-from tiecli.transforms.steps import Cast, Conjugate, Flip, Negate, Permute, Scale
 from tiecli.verification.devices import Device
 from tiecli.verification.groups import TieGroup, group_ties
 from tiecli.verification.wholes import Leaves, Whole, place
@@ -26,8 +25,7 @@ from tiecli.verification.wide import measure_rounding, widen_leaf, widen_tie
 BUDGET = 1 << 22
 """Elements of canonical leaves and aliases together; each takes some 20 float64 in training."""
 
-# What commutes with cutting a corner out of a leaf.
-_CORNERWISE = Permute | Flip | Scale | Negate | Cast | Conjugate
+Specs = dict[KeyPath, LeafSpec]
 
 
 def sample_ties(reader: CheckpointReader, ties: TieSet, device: Device | None) -> tuple[Whole, tuple[str, ...]]:
@@ -49,20 +47,20 @@ def sample_ties(reader: CheckpointReader, ties: TieSet, device: Device | None) -
     varying = [tie for tie in ties if widen_tie(tie, [specs[path] for path in tie.canonicals]) is not None]
     groups = sorted(group_ties(TieSet(tuple(varying))), key=lambda group: _size_of(group, specs))
     left = BUDGET
-    boxes: dict[KeyPath, Box] = {}
+    cuts: dict[KeyPath, LeafSpec] = {}
     chosen: list[TieGroup] = []
     notes: list[str] = []
     for number, group in enumerate(groups):
         found = _cut(group, specs, left // (len(groups) - number))
         if found is None:
             count = _size_of(group, specs)
-            notes.append(f"left out, since a corner of it is no tie: `{group.ties[0]}`, {count:,} elements")
+            notes.append(f"left out, since its transform takes all of it: `{group.ties[0]}`, {count:,} elements")
             continue
-        boxes |= found
+        cuts |= found
         chosen.append(group)
-        left -= sum(_volume(box) for box in found.values()) * (1 + len(group.ties))
-        notes += [_word_corner(path, box, specs[path]) for path, box in found.items() if box != _whole(specs[path])]
-    return _load(reader, chosen, boxes, device), tuple(notes)
+        left -= _size_of(group, found)
+        notes += [_word_corner(path, spec, specs[path]) for path, spec in found.items() if spec != specs[path]]
+    return _load(reader, chosen, cuts, device), tuple(notes)
 
 
 def probe_loss(tree: Tree, key: Any) -> Any:  # noqa: ARG001  # losses of the user's own are called so
@@ -91,24 +89,37 @@ def _scatter(shape: tuple[int, ...], seed: float, step: float) -> Any:
     return 0.5 + (spread - jnp.floor(spread)) / 2
 
 
-def _cut(group: TieGroup, specs: Mapping[KeyPath, LeafSpec], share: int) -> dict[KeyPath, Box] | None:
-    """Decides what is taken of each canonical leaf of a group; None if it cannot be made small enough."""
-    if _size_of(group, specs) <= share:
-        return {path: _whole(specs[path]) for path in group.canonicals}
-    if not all(isinstance(step, _CORNERWISE) for tie in group.ties for step in tie.transform.steps):
+def _cut(group: TieGroup, specs: Mapping[KeyPath, LeafSpec], share: int) -> Specs | None:
+    """Cuts the canonical leaves of a group until it is small enough; None if its transforms do not allow it.
+
+    A transform of a smaller leaf is another tie than the one that is stated, by the same steps.
+    """
+    cut: Specs = {path: specs[path] for path in group.canonicals}
+    while _size_of(group, cut) > share:
+        axes = range(max(len(spec.shape) for spec in cut.values()))
+        shorter = (found for axis in axes if (found := _halve(group, cut, axis)) is not None)
+        # Of what fits, that which leaves the leaves most alike in length.
+        best = min(shorter, key=lambda found: max(max(spec.shape) for spec in found.values()), default=None)
+        if best is None:
+            return None
+        cut = best
+    return cut
+
+
+def _halve(group: TieGroup, specs: Specs, axis: int) -> Specs | None:
+    """Halves an axis of all canonical leaves of a group; None if that leaves no ties, or nothing smaller."""
+    cut: Specs = {}
+    for path, spec in specs.items():
+        shape = [-(-length // 2) if at == axis else length for at, length in enumerate(spec.shape)]
+        cut[path] = LeafSpec(tuple(shape), spec.dtype)
+    try:
+        return cut if 0 < _size_of(group, cut) < _size_of(group, specs) else None
+    except TransformMismatchError:
         return None
-    # Without joins, all aliases of a group follow from one leaf.
-    (path,) = group.canonicals
-    sides = list(specs[path].shape)
-    while (volume := int(np.prod(sides))) * (1 + len(group.ties)) > max(share, 1 + len(group.ties)):
-        axis = int(np.argmax(sides))
-        rest = volume // sides[axis]
-        sides[axis] = max(sides[axis] // 2, min(sides[axis] - 1, share // (rest * (1 + len(group.ties)))), 1)
-    return {path: tuple((0, side) for side in sides)}
 
 
 def _load(
-    reader: CheckpointReader, groups: list[TieGroup], boxes: Mapping[KeyPath, Box], device: Device | None
+    reader: CheckpointReader, groups: list[TieGroup], cuts: Mapping[KeyPath, LeafSpec], device: Device | None
 ) -> Whole:
     import jax.numpy as jnp
 
@@ -117,7 +128,10 @@ def _load(
     rounding: Leaves = {}
     wide = {}
     for group in groups:
-        stored = {path: reader.read_block(path, boxes[path]) for path in group.canonicals}
+        stored = {
+            path: reader.read_block(path, tuple((0, length) for length in cuts[path].shape))
+            for path in group.canonicals
+        }
         unit = max((_unit(leaf) for leaf in stored.values()), default=1.0)
         for path, leaf in stored.items():
             canonicals[str(path)] = place(_finite(leaf) / unit, device)
@@ -147,14 +161,6 @@ def _size_of(group: TieGroup, specs: Mapping[KeyPath, LeafSpec]) -> int:
     return aliases + sum(specs[path].size for path in group.canonicals)
 
 
-def _whole(spec: LeafSpec) -> Box:
-    return tuple((0, length) for length in spec.shape)
-
-
-def _volume(box: Box) -> int:
-    return int(np.prod([stop - start for start, stop in box], dtype=np.int64))
-
-
-def _word_corner(path: KeyPath, box: Box, spec: LeafSpec) -> str:
-    taken, shape = ("×".join(map(str, lengths)) for lengths in ([stop for _, stop in box], spec.shape))
-    return f"of `{path.spelling}`, a corner of {taken} of {shape}"
+def _word_corner(path: KeyPath, taken: LeafSpec, spec: LeafSpec) -> str:
+    lengths, shape = ("×".join(map(str, found.shape)) for found in (taken, spec))
+    return f"of `{path.spelling}`, a corner of {lengths} of {shape}"

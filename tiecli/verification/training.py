@@ -48,7 +48,8 @@ def check_training(
         device: Where to compute; None for where jax would.
 
     Returns:
-        How training went; None where no tie can be differentiated through.
+        How training went; None where no tie can be differentiated through. After no step at
+        all where all leaves are too large, and no part of them can be taken.
 
     Raises:
         UsageError: optax is not installed.
@@ -67,7 +68,7 @@ def check_training(
             whole = load_whole(reader, None, ties, device)
             untied, tied = tie_loss(whole, name, import_function(loss))
         if not any(leaf.size for leaf in whole.canonicals.values()):
-            return None
+            return Trajectory(optimizer, 0, (), (), True, name, notes) if notes else None
         training = Training(whole, untied, tied, optimizer)
         epsilon = _find_epsilon(training)
         seen = _train(training, steps, epsilon)

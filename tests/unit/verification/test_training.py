@@ -99,16 +99,29 @@ def test_a_wrong_adjoint_would_show(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_large_leaves_are_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of what can be cut a corner is taken, the rest is left out; both are said."""
-    monkeypatch.setattr(samples, "BUDGET", 400)
-    leaves = {"wte": leaf(50, 20), "small": leaf(3), "long": leaf(3000)}
+    monkeypatch.setattr(samples, "BUDGET", 800)
+    leaves = {"wte": leaf(50, 20), "small": leaf(3), "rows": leaf(20, 60), "long": leaf(3000)}
+    ties = ["head = wte | transpose | neg", "same = small", "cut = rows | [5:15]", "part = long | [5:2000]"]
 
-    found = train(tmp_path, leaves, "head = wte | transpose | neg", "same = small", "part = long | [5:]")
+    found = train(tmp_path, leaves, *ties)
 
     assert found is not None
     assert found.holds
-    corner, left_out = sorted(found.notes)
-    assert left_out == "of `wte`, a corner of 9×10 of 50×20"
-    assert corner == "left out, since a corner of it is no tie: `part = long | [5:]`, 5,995 elements"
+    assert sorted(found.notes) == [
+        "left out, since its transform takes all of it: `part = long | [5:2000]`, 4,995 elements",
+        "of `rows`, a corner of 20×8 of 20×60",
+        "of `wte`, a corner of 13×10 of 50×20",
+    ]
+
+
+def test_too_large_to_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all is left out there is no step, and it is said why."""
+    monkeypatch.setattr(samples, "BUDGET", 8)
+    found = train(tmp_path, {"long": leaf(30)}, "part = long | [5:20]")
+
+    assert found is not None
+    assert (found.steps, found.tied_apart) == (0, ())
+    assert "left out" in found.notes[0]
 
 
 @pytest.mark.parametrize(
