@@ -220,12 +220,12 @@ def compile_kernel(plan: Plan, device: Device) -> Callable[[Sequence[Tile]], Any
 def _spread(plan: Plan, device: Device) -> tuple[Callable[[Tile], Any], Callable[[Sequence[Tile]], Tile]]:
     """Gives what each device computes, and what puts the tiles there."""
     import jax
-    import numpy as np
     from jax.sharding import NamedSharding, PartitionSpec
 
     if len(device.devices) == 1:
-        return partial(measure_tile, plan), lambda tiles: jax.device_put(tiles[0], device.devices[0])
+        return partial(measure_tile, plan), lambda tiles: _put(tiles[0], device.devices[0])
     split = PartitionSpec("blocks")  # type: ignore[no-untyped-call]
+    sharding = NamedSharding(device.mesh, split)
 
     def measure_one(tiles: Tile) -> Any:
         """Measures the one tile that a device gets."""
@@ -233,11 +233,27 @@ def _spread(plan: Plan, device: Device) -> tuple[Callable[[Tile], Any], Callable
 
     def place(tiles: Sequence[Tile]) -> Tile:
         """Gives each device a tile."""
-        stacked = jax.tree.map(lambda *arrays: np.stack(arrays), *tiles)
-        placed: Tile = jax.device_put(stacked, NamedSharding(device.mesh, split))
-        return placed
+        put = [
+            _put(jax.tree.map(lambda array: array[None], tile), there)
+            for tile, there in zip(tiles, device.devices, strict=True)
+        ]
+        joined: Tile = jax.tree.map(
+            lambda *arrays: jax.make_array_from_single_device_arrays(
+                (len(arrays), *arrays[0].shape[1:]), sharding, list(arrays)
+            ),
+            *put,
+        )
+        return joined
 
     return shard_map()(measure_one, mesh=device.mesh, in_specs=split, out_specs=split), place
+
+
+def _put(tile: Tile, device: Any) -> Tile:
+    """Puts a tile on a device; on a CPU, where it lies in memory."""
+    import jax
+
+    placed: Tile = jax.device_put(tile, device)
+    return placed
 
 
 def _compile(lowered: Any, device: Device) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log2
@@ -15,13 +16,16 @@ from tiecli.checkpoints.protocol import CheckpointReader
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
 from tiecli.transforms.arrays import apply_step, forward
-from tiecli.transforms.casts import bits_of
 from tiecli.transforms.steps import Cast, Step
+from tiecli.verification.buffers import Buffer
 from tiecli.verification.coefficients import leaf_key
 from tiecli.verification.decoding import encode
 from tiecli.verification.hops import clip
 from tiecli.verification.plans import Place, Tile
-from tiecli.verification.views import Job, View, lengths
+from tiecli.verification.views import Job, View
+
+_Key = tuple[bool, KeyPath, Box]
+"""Whether of the tied file, which leaf, which tile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +42,20 @@ class Sources:
 
 
 class TileLoader:
-    """Reads tiles; those of the stored leaves are kept for the next alias of the same, so one loader reads few.
+    """Reads tiles, those of the stored leaves once for all aliases that follow in turn.
+
+    What it gives stays as it is until `at_once` more have been read, in whose memory they come.
 
     Attributes:
         sources: Where from.
+        at_once: How many tiles are needed at the same time.
     """
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: Sources, at_once: int = 1) -> None:
         self.sources = sources
-        self._tiles: dict[tuple[bool, KeyPath, Box], NDArray[Any]] = {}
+        self.at_once = at_once
+        self._leaves: OrderedDict[_Key, tuple[Buffer, NDArray[Any]]] = OrderedDict()
+        self._aliases = deque(Buffer() for _ in range(at_once))
 
     def load(self, job: Job) -> Tile:
         """Reads what one job takes."""
@@ -66,7 +75,9 @@ class TileLoader:
             made = encode(_apply(view.steps, written, route.source), view.plan.alias.form)
         if self.sources.original is not None:
             untied = self._read(path, box, there, is_tied=False)
-            alias = encode(_read_box(self.sources.original, job.tie.alias, image, extent), view.plan.alias.form)
+            self._aliases.rotate()
+            found = self._aliases[0].read(self.sources.original, job.tie.alias, image, extent)
+            alias = encode(found, view.plan.alias.form)
         form = view.plan.sources[0].form
         return Tile(
             (encode(written, form),),
@@ -79,39 +90,33 @@ class TileLoader:
 
     def _read(self, path: KeyPath, box: Box, there: Box, *, is_tied: bool) -> NDArray[Any]:
         reader = self.sources.tied if is_tied else self.sources.original
-        if (is_tied, path, box) not in self._tiles and reader is not None:
-            self._tiles[is_tied, path, box] = _read_box(reader, path, box, there)
-        return self._tiles[is_tied, path, box]
+        key = is_tied, path, box
+        if key not in self._leaves and reader is not None:
+            # Two sides of as many tiles as are needed at the same time.
+            full = len(self._leaves) == 2 * self.at_once
+            buffer = self._leaves.popitem(last=False)[1][0] if full else Buffer()
+            self._leaves[key] = buffer, buffer.read(reader, path, box, there)
+        self._leaves.move_to_end(key)
+        return self._leaves[key][1]
 
     def _load_whole(self, job: Job) -> Tile:
         tied, original = self.sources.tied, self.sources.original
         boxes = [_whole(tied.specs()[path]) for path in job.tie.canonicals]
         pairs = list(zip(job.tie.canonicals, boxes, strict=True))
-        written = [_read_box(tied, path, box, box) for path, box in pairs]
+        written = [tied.read_block(path, box) for path, box in pairs]
         form = job.plan.alias.form
         made = encode(forward(job.tie.transform, written), form)
         box = tuple((0, length) for length in job.plan.alias.tile)
         forms = [part.form for part in job.plan.sources]
-        untied = written if original is None else [_read_box(original, path, at, at) for path, at in pairs]
+        untied = written if original is None else [original.read_block(path, at) for path, at in pairs]
         return Tile(
             tuple(map(encode, written, forms)),
             tuple(map(encode, untied, forms)),
-            made if original is None else encode(_read_box(original, job.tie.alias, box, box), form),
+            made if original is None else encode(original.read_block(job.tie.alias, box), form),
             made if job.plan.rounded else None,
             tuple(_place(path, at, at) for path, at in pairs),
             _place(job.tie.alias, box, box, _amplitude(job.factor)),
         )
-
-
-def _read_box(reader: CheckpointReader, path: KeyPath, box: Box, there: Box) -> NDArray[Any]:
-    """Reads what is there of a box, and fills up with zeros."""
-    found = reader.read_block(path, there)
-    if box == there:
-        return found
-    result = np.zeros(lengths(box), found.dtype)
-    at = tuple(slice(low - start, high - start) for (start, _), (low, high) in zip(box, there, strict=True))
-    bits_of(result)[at] = bits_of(found)
-    return result
 
 
 def _apply(steps: Sequence[Step], array: NDArray[Any], source: LeafSpec) -> NDArray[Any]:

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from math import fsum, prod, sqrt, tanh
+from threading import local
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +87,7 @@ def tile_size(device: Device, elements: int) -> TileSize:
     """
     if device.platform == "cpu":
         # The float64s of a block stay in a core's second-level cache.
-        return TileSize(1 << 20, 1 << 14)
+        return TileSize(1 << 20, 1 << 13)
     # A kernel must be large to keep an accelerator busy, and all that are under way stay small beside the leaf.
     share = min(1 << 24, max(1 << 20, elements // (4 * len(device.devices))))
     return TileSize(share, share)
@@ -101,12 +102,13 @@ def measure_jobs(runs: Iterable[tuple[Job, ...]], sources: Sources, device: Devi
         device: Where they are computed.
     """
     waiting = iter(runs)
+    own = _Own()
     under_way: deque[Future[list[tuple[Job, Row]]]] = deque()
     with ThreadPoolExecutor(_WORKERS, "probe") as pool:
         try:
             while True:
                 while len(under_way) <= _WORKERS and (some := list(islice(waiting, len(device.devices)))):
-                    under_way.append(pool.submit(_measure_runs, some, sources, device))
+                    under_way.append(pool.submit(own.measure, some, sources, device))
                 if not under_way:
                     return
                 yield from under_way.popleft().result()
@@ -114,17 +116,24 @@ def measure_jobs(runs: Iterable[tuple[Job, ...]], sources: Sources, device: Devi
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _measure_runs(runs: Sequence[tuple[Job, ...]], sources: Sources, device: Device) -> list[tuple[Job, Row]]:
-    loader = TileLoader(sources)
-    by_plan: dict[Plan, list[Job]] = {}
-    for job in (job for run in runs for job in run):
-        by_plan.setdefault(job.plan, []).append(job)
-    measured: list[tuple[Job, Row]] = []
-    for plan, jobs in by_plan.items():
-        for start in range(0, len(jobs), len(device.devices)):
-            some = jobs[start : start + len(device.devices)]
-            measured += zip(some, _run(plan, [loader.load(job) for job in some], device), strict=False)
-    return measured
+class _Own(local):
+    """What each worker has for itself: a loader, whose memory the next tiles come in."""
+
+    def __init__(self) -> None:
+        self._loader: TileLoader | None = None
+
+    def measure(self, runs: Sequence[tuple[Job, ...]], sources: Sources, device: Device) -> list[tuple[Job, Row]]:
+        """Measures some runs."""
+        loader = self._loader = self._loader or TileLoader(sources, len(device.devices))
+        by_plan: dict[Plan, list[Job]] = {}
+        for job in (job for run in runs for job in run):
+            by_plan.setdefault(job.plan, []).append(job)
+        measured: list[tuple[Job, Row]] = []
+        for plan, jobs in by_plan.items():
+            for start in range(0, len(jobs), loader.at_once):
+                some = jobs[start : start + loader.at_once]
+                measured += zip(some, _run(plan, [loader.load(job) for job in some], device), strict=False)
+        return measured
 
 
 def _run(plan: Plan, tiles: Sequence[Tile], device: Device) -> NDArray[np.float64]:
