@@ -260,7 +260,8 @@ def main() -> None:
     parser.add_argument("--tensors", type=int, default=20_000, help="of the small one")
     parser.add_argument("--shards", type=int, default=1, help="more than one makes a Hugging Face directory")
     options = parser.parse_args()
-    checkpoint = plan_big(options.layers, vocabulary=options.vocabulary) if options.kind == "big" else plan_small(options.tensors)
+    big = options.kind == "big"
+    checkpoint = plan_big(options.layers, vocabulary=options.vocabulary) if big else plan_small(options.tensors)
     write(checkpoint, options.out, options.shards)
     nbytes = sum(leaf.nbytes for leaf in checkpoint.leaves)
     print(f"{options.out}: {nbytes:,} bytes in {len(checkpoint.leaves):,} leaves")

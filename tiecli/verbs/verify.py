@@ -221,7 +221,8 @@ class _Run:
 
     def _exercise(self, exercise: Exercise, sound: TieSet) -> tuple[tuple[LossCheck, ...], Trajectory | None]:
         losses: tuple[LossCheck, ...] = ()
-        if exercise.loss or exercise.reference_loss:
+        # A rejected alias cannot be put back, and a loss of the full tree would miss it.
+        if (exercise.loss or exercise.reference_loss) and len(sound.ties) == len(self.ties.ties):
             losses = self.processes.once(
                 lambda: check_losses(
                     exercise.loss, exercise.reference_loss, self.reader, self.original, sound, self.device
@@ -239,6 +240,9 @@ def _with_losses(verdict: TieVerdict, losses: tuple[LossCheck, ...], allow: Coll
     reference = conclude_losses(losses, verdict.alias, "reference")
     told = worst_of(found for found in (conclude_losses(losses, verdict.alias, "loss"), reference) if found is not None)
     before = verdict.judgement
+    if told.verdict == "PASS" and told.reason:
+        verdict = replace(verdict, notes=(*verdict.notes, told.reason))
+        told = Judgement("PASS")
     if before.verdict == "AMBIGUOUS" and reference is not None and reference.verdict == "PASS":
         return replace(verdict, judgement=told, notes=(*verdict.notes, "settled by the reference loss"))
     # What was declared acceptable must not hide what was not.

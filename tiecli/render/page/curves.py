@@ -24,6 +24,7 @@ class _Scale:
     high: int
 
     def across(self, step: int) -> float:
+        """How far to the right a step stands."""
         return _LEFT + (_RIGHT - _LEFT) * step / max(self.steps, 1)
 
     def down(self, decade: float) -> float:

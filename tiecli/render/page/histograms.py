@@ -27,6 +27,7 @@ class _Scale:
     tallest: int
 
     def place(self, decade: float) -> float:
+        """How far to the right a decade stands."""
         return self.start + (decade - self.low) / (self.high - self.low) * (self.stop - self.start)
 
     def height(self, count: float) -> float:

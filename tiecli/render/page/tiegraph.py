@@ -71,6 +71,7 @@ class _Layout:
 
     @classmethod
     def of(cls, bundles: Sequence[Bundle]) -> _Layout:
+        """Lays bundles out, one below the other."""
         lefts = max((len(_shorten(bundle.canonical, _LONGEST_NAME)) for bundle in bundles), default=0)
         rights = max((len(_name_alias(bundle)) for bundle in bundles), default=0) + 3
         left = max(lefts, 14) * _CHARACTER + 12
