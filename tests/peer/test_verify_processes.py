@@ -11,6 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from tiecli.cli.entry import main
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
+TIECLI = ["-c", "import sys; from tiecli.cli.entry import main; sys.exit(main())"]
+TRANSPOSE = ["--transform", "transpose"]
+TIES = {
+    "orbax/two-processes": ["--src", "wte.embedding", "--dst", "lm_head.kernel", *TRANSPOSE],
+    "flax-transposed": ["--src", "token_embedder.embedding", "--dst", "decoder.logits_dense.kernel", *TRANSPOSE],
+    "gpt2-untied": ["--src", "transformer.wte.weight", "--dst", "lm_head.weight"],
+}
 WORKER = Path(__file__).with_name("processes_worker.py")
 
 pytest.importorskip("jax", reason="jax comes with the extra `verify`")
@@ -69,6 +79,47 @@ def test_each_process_reads_its_own_chunks_and_all_measure_the_same() -> None:
     mine, theirs = (found[2] for found in together)
     assert len(mine) == len(theirs) == 4
     assert sorted(mine + theirs) == sorted(alone[2])
+
+
+LOSS = """
+import jax.numpy as jnp
+
+def loss(tree, key):
+    return jnp.sum(jnp.tanh(tree["wte"]["embedding"] @ tree["lm_head"]["kernel"]))
+"""
+
+
+@pytest.mark.parametrize("source", ["orbax/two-processes", "flax-transposed", "gpt2-untied"])
+def test_one_report_comes_out_the_same_however_many_there_are(source: str, tmp_path: Path) -> None:
+    """From Orbax and from safetensors, losses and training included; the first process alone speaks."""
+    original, tied = FIXTURES / source, tmp_path / "tied"
+    (tmp_path / "model.py").write_text(LOSS, encoding="utf-8")
+    assert main(["tie", str(original), *TIES[source], "-o", str(tied)]) == 0
+    verify = [*TIECLI, "verify", str(tied), "--original", str(original), "--json"]
+    if source.startswith("orbax"):
+        verify += ["--loss", "model:loss", "--steps", "2"]
+    together = ["--coordinator", "{address}", "--num-processes", "{count}", "--process-id", "{rank}"]
+
+    (alone,) = start_together(1, verify, tmp_path)
+    first, second = start_together(2, [*verify, *together], tmp_path)
+
+    assert alone.returncode == first.returncode == second.returncode == 0, (alone.stderr, first.stderr)
+    assert json.loads(first.stdout) == json.loads(alone.stdout)
+    assert second.stdout == ""
+
+
+def test_what_only_one_process_tries_all_refuse(tmp_path: Path) -> None:
+    """Losses are the first one's; where they fail, the others do not wait for them."""
+    tied = tmp_path / "tied"
+    source = FIXTURES / "gpt2-untied"
+    assert main(["tie", str(source), *TIES["gpt2-untied"], "-o", str(tied)]) == 0
+    verify = [*TIECLI, "verify", str(tied), "--loss", "nowhere:loss"]
+    together = ["--coordinator", "{address}", "--num-processes", "{count}", "--process-id", "{rank}"]
+
+    finished = start_together(2, [*verify, *together], tmp_path)
+
+    assert [done.returncode for done in finished] == [2, 2]
+    assert all("there is no module `nowhere`" in done.stderr for done in finished)
 
 
 def test_a_process_that_finds_no_other_says_so() -> None:
