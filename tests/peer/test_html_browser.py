@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from tests.unit.render.verdict_reports import HOSTILE, make_full_report, make_report, make_tie, paint
+from tiecli.cli.entry import main
 from tiecli.render.html import verify_to_html
 from tiecli.verification.verdicts import OtherLeaves, VerifyReport
 
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 # One is root here and there, in a container without the kernel's sandbox; and nothing may look for a network.
 FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -78,6 +80,27 @@ def test_the_page_shows_the_whole_report(visit: Callable[..., Visit]) -> None:
     assert opened.count("svg.graph path.edge") == 9
     assert opened.count("svg.histogram") == opened.count("svg.heat") == 60
     assert opened.count("svg.curves polyline") == 2
+    assert opened.complaints == []
+
+
+def test_a_verification_can_be_looked_at(browser: Any, tmp_path: Path) -> None:
+    """From the command to the screen: a pair that had drifted apart, with pictures of where."""
+    pytest.importorskip("jax", reason="jax comes with the extra `verify`")
+    original, tied, file = FIXTURES / "gpt2-drifted", tmp_path / "tied", tmp_path / "verify.html"
+    sides = ["--src", "transformer.wte.weight", "--dst", "lm_head.weight", "--keep", "src"]
+    assert main(["tie", str(original), *sides, "-o", str(tied)]) == 0
+    assert main(["verify", str(tied), "--original", str(original), "--html", str(file)]) == 1
+    context = browser.new_context(offline=True)
+    opened = Visit(context.new_page(), file.as_uri())
+    row, captions = opened.page.locator("#tie-0").inner_text(), opened.page.locator("figcaption").all_inner_texts()
+    marked = opened.count(".bar.over"), opened.count(".heat5")
+    context.close()
+
+    assert "FAIL" in row
+    assert "40 of 2,048 elements differ" in row
+    assert len(captions) == 1
+    assert "2,008 of 2,048 elements equal" in captions[0]
+    assert min(marked) >= 1
     assert opened.complaints == []
 
 

@@ -24,13 +24,16 @@ class _Scale:
     high: int
 
     def across(self, step: int) -> float:
+        """Places a step."""
         """How far to the right a step stands."""
         return _LEFT + (_RIGHT - _LEFT) * step / max(self.steps, 1)
 
     def down(self, decade: float) -> float:
+        """Places a power of ten."""
         return _BASE - _GAP - (decade - self.low) / (self.high - self.low) * (_BASE - _TOP - _GAP)
 
     def up(self, distance: float) -> float:
+        """Places a distance."""
         if distance == 0:
             return _BASE
         return self.down(log10(distance)) if isfinite(distance) else _TOP

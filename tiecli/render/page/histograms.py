@@ -12,7 +12,7 @@ from tiecli.render.page.numbers import power_of_ten
 from tiecli.verification.verdicts import DifferencePicture, GradientMeasure
 
 _WIDTH, _HEIGHT, _BASE, _TOP = 440.0, 190.0, 150.0, 18.0
-_LEFT, _RIGHT, _ASIDE = 46.0, 428.0, 48.0
+_LEFT, _RIGHT, _ASIDE = 46.0, 422.0, 48.0
 _OCTAVE = log10(2)
 
 
@@ -27,10 +27,12 @@ class _Scale:
     tallest: int
 
     def place(self, decade: float) -> float:
+        """Places a power of ten."""
         """How far to the right a decade stands."""
         return self.start + (decade - self.low) / (self.high - self.low) * (self.stop - self.start)
 
     def height(self, count: float) -> float:
+        """Says how high the bar of a count is."""
         # One element is to be seen, too.
         return (log10(count) + 0.4) / (log10(self.tallest) + 0.4) * (_BASE - _TOP)
 

@@ -71,6 +71,7 @@ class _Layout:
 
     @classmethod
     def of(cls, bundles: Sequence[Bundle]) -> _Layout:
+        """Makes room for the longest names."""
         """Lays bundles out, one below the other."""
         lefts = max((len(_shorten(bundle.canonical, _LONGEST_NAME)) for bundle in bundles), default=0)
         rights = max((len(_name_alias(bundle)) for bundle in bundles), default=0) + 3
@@ -80,6 +81,7 @@ class _Layout:
 
     @staticmethod
     def row(row: float) -> float:
+        """Places a row."""
         return _TOP + _ROW * (row + 0.5)
 
 
