@@ -84,7 +84,7 @@ def _tile_jobs(tiling: Tiling, views: Sequence[View]) -> Iterator[tuple[Job, ...
         jobs: list[Job] = []
         for view in views:
             route = view.route
-            if extent := route.extent(box):
+            if (extent := route.extent(box)) is not None:
                 nbytes = LeafSpec(lengths(extent), route.result.dtype).nbytes
                 jobs.append(Job(route.tie, view.plan, route.factor, nbytes, view, box))
         if jobs:
