@@ -274,9 +274,7 @@ def _mode(node: _Node) -> Literal["omit", "alias"]:
 def _digest(value: object, place: str) -> str:
     text = value if isinstance(value, str) else ""
     if not is_digest(text):
-        raise ManifestError(
-            f"{place}: expected `xxh3_128:` and 32 hex digits, found {value!r:.60}", _HINT
-        )
+        raise ManifestError(f"{place}: expected `xxh3_128:` and 32 hex digits, found {value!r:.60}", _HINT)
     return text
 
 

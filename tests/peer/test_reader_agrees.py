@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
-from tests.unit.checkpoints.test_header import ACCEPTED, DAMAGED
 
 from tests.unit.checkpoints.safetensors.files import put_together
+from tests.unit.checkpoints.safetensors.test_header import ACCEPTED, DAMAGED
 from tiecli.checkpoints import open_reader
 from tiecli.errors import CheckpointError
 from tiecli.keypaths import KeyPath

@@ -149,7 +149,7 @@ class TestDamage:
             (("ties", 0, "alias_spec", "shape"), [3, 4], "ties[0]: the transform gives F32 4×3, the alias is F32 3×4"),
             (("ties", 0, "canonical_specs", 0, "shape"), [3], "manifest.ties[0]: "),
             (("originals", "."), 5, 'manifest.originals["."].part: expected a string'),
-            (("originals", ".", "part"), "tail", '.part: expected `header`, `text` or `array`, found `tail`'),
+            (("originals", ".", "part"), "tail", ".part: expected `header`, `text` or `array`, found `tail`"),
             (("originals", ".", "nbytes"), -1, 'originals["."].nbytes: expected a number of at least 0, found -1'),
             (("originals", ".", "nbytes"), False, 'originals["."].nbytes: expected a number, found False'),
             (("originals", ".", "nbytes"), 1.0, 'originals["."].nbytes: expected a number, found 1.0'),
