@@ -55,8 +55,8 @@ class Buffer:
         bits = bits_of(result)
         if box != there:
             bits[...] = 0
-        at = [slice(low - start, high - start) for (start, _), (low, high) in zip(box, there, strict=True)]
-        inside = bits[(*at, ...)]
+        at = tuple(slice(low - start, high - start) for (start, _), (low, high) in zip(box, there, strict=True))
+        inside = bits[at] if at else bits
         first = _first_byte(spec, there)
         if first is None or not inside.flags.c_contiguous:
             inside[...] = bits_of(reader.read_block(path, there))
