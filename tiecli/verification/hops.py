@@ -231,10 +231,10 @@ def _regrouped(group: GroupedAxes, box: Box) -> list[tuple[int, int]]:
     """Moves the layers of the first axis of a group, all of each, to the first axis that it becomes."""
     image = [(0, length) for length in group.result]
     source, result = _leading(group.source), _leading(group.result)
+    if any(pair != (0, group.source[axis]) for axis, pair in enumerate(box) if axis != source):
+        raise NotABoxError
     if source is None or result is None:
         return image
-    if any(box[axis] != (0, group.source[axis]) for axis in range(source + 1, len(box))):
-        raise NotABoxError
     (start, stop), size, width = box[source], prod(group.source[source + 1 :]), prod(group.result[result + 1 :])
     if start * size % width or stop * size % width:
         raise NotABoxError

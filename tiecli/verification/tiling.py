@@ -13,6 +13,7 @@ from itertools import product
 from math import prod
 
 from tiecli.boxes import Box
+from tiecli.transforms.steps import Reshape
 from tiecli.verification.hops import Demand, NotABoxError
 from tiecli.verification.routes import Route
 
@@ -77,6 +78,10 @@ def choose_tiling(routes: Sequence[Route], size: TileSize) -> Tiling | None:
         for route in routes:
             route.image(tiling.block_at((0,) * len(cuts)))
             route.image(tuple((0, side) for side in tiling.tile))
+            if any(isinstance(hop.step, Reshape) for hop in route.hops):
+                # What is left at an edge may be no box where all the rest of a tile is one.
+                for tile in tiling.tiles():
+                    route.extent(tile)
     except NotABoxError:
         return None
     return tiling
