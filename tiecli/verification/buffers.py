@@ -37,14 +37,14 @@ class Buffer:
             self._memory = fresh[-fresh.ctypes.data % _ALIGNMENT :][:nbytes]
         return self._memory[:nbytes].view(dtype).reshape(shape)
 
-    def read(self, reader: CheckpointReader, path: KeyPath, box: Box, there: Box) -> NDArray[Any]:
+    def read(self, reader: CheckpointReader, path: KeyPath, box: Box, there: Box | None) -> NDArray[Any]:
         """Reads a box of a leaf, in place of what was read before.
 
         Args:
             reader: Where the leaf is.
             path: The leaf.
             box: The box; it may reach beyond the leaf's edge.
-            there: What of it is to be read; the rest is filled with zeros.
+            there: What of it is to be read, None for nothing; the rest is filled with zeros.
 
         Raises:
             SourceChangedError: The file is shorter than it was when opened.
@@ -55,6 +55,8 @@ class Buffer:
         bits = bits_of(result)
         if box != there:
             bits[...] = 0
+        if there is None:
+            return result
         at = tuple(slice(low - start, high - start) for (start, _), (low, high) in zip(box, there, strict=True))
         inside = bits[at] if at else bits
         first = _first_byte(spec, there)

@@ -190,8 +190,8 @@ def _local_slice(step: Slice, shape: tuple[int, ...], box: Box) -> Step:
     items: list[Item] = []
     for taken, (start, stop) in zip(_layers(step, shape), box, strict=True):
         if not isinstance(taken, range):
-            # All tiles of a grid are one layer long here, or the only one is as long as the axis.
-            items.append(Index(taken - start if stop - start > 1 else 0))
+            # Where this tile has not that layer, one of the same shape may have it as its only one.
+            items.append(Index(taken - start if start <= taken < stop else 0))
         elif taken.step == 1:
             items.append(FULL)
         else:

@@ -65,10 +65,8 @@ class TileLoader:
 
     def _load_tile(self, job: Job, view: View) -> Tile:
         route, box = view.route, job.box
-        path, image = route.path, route.image(box)
-        there, extent = clip(box, route.source.shape), route.extent(box)
-        if there is None or extent is None:
-            raise AssertionError("a job has something of both leaves")
+        path, there = route.path, clip(box, route.source.shape) or box
+        image, extent = route.image(box), route.extent(box)
         written = self._read(path, box, there, is_tied=True)
         untied, alias, made = written, None, None
         if view.plan.rounded or self.sources.original is None:
@@ -85,7 +83,7 @@ class TileLoader:
             made if alias is None else alias,
             made if view.plan.rounded else None,
             (_place(path, box, there),),
-            _place(job.tie.alias, image, extent, _amplitude(job.factor)),
+            _place(job.tie.alias, image, extent or image, 0.0 if extent is None else _amplitude(job.factor)),
         )
 
     def _read(self, path: KeyPath, box: Box, there: Box, *, is_tied: bool) -> NDArray[Any]:

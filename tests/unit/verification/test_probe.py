@@ -230,6 +230,17 @@ def test_what_is_not_finite_on_both_sides_is_left_out(dtype: str) -> None:
             assert fails_widely(probe_one({"a": tied}, {"a": tied, "x": original}, "x = a"))
 
 
+def test_what_an_alias_does_not_take_counts_for_the_leaf_itself() -> None:
+    """Be it no number, or changed; tiles of the leaf beyond the alias too."""
+    leaf = draw(8, 8)
+    leaf[0, 0], leaf[7, 7] = np.nan, np.inf
+    original = {"a": leaf, "x": np.ascontiguousarray(leaf[2:5]), "y": leaf[3]}
+
+    for text in ("x = a | [2:5]", "y = a | [3]"):
+        assert verdict_of(probe_one({"a": leaf}, original, text)) == "PASS"
+        assert fails_widely(probe_one({"a": nudge(leaf, (6, 6))}, original, text))
+
+
 def test_nan_and_infinity_are_not_the_same() -> None:
     """Nor are the two infinities."""
     leaf = draw(8, 8)
