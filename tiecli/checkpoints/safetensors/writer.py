@@ -74,8 +74,8 @@ class SafetensorsWriter:
         self._fresh[path] = Rewrite(file.header.specs[name], of, of)
 
     def alias(self, path: KeyPath, tie: Tie) -> None:
-        """Refuses: two names on one range of bytes are no valid safetensors."""
-        raise NotImplementedError(f"`{path.spelling}` cannot be a second name, {tie} in a safetensors file")
+        """Refuses: two names on one range of bytes are no valid safetensors, as `can_share` says."""
+        raise ValueError(f"`{path.spelling}` cannot be a second name, {tie} in a safetensors file")
 
     def commit(self, metadata: Metadata, progress: Progress = ignore_progress) -> CommitReport:
         """Writes, syncs and publishes, or leaves nothing behind.
