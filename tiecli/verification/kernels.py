@@ -65,6 +65,11 @@ def gather_tile(plan: Plan, tile: Tile) -> Sums:
         own = [_coefficients(found, part) for found, part in zip(tables, plan.sources, strict=True)]
         return measure_block(plan, tile, own, _coefficients(alias_tables, plan.alias))
 
+    if plan.turn is not None:
+        # A tile is turned once; a block would be whenever something is gathered of it.
+        back = tuple(plan.turn.index(axis) for axis in range(len(plan.turn)))
+        tile = tile._replace(alias=_turn(tile.alias, back), rounded=_turn(tile.rounded, back))
+
     def measure(number: Any) -> _Packed:
         """Measures one block of the tile."""
         return _pack(measure_block(plan, *_cut_block(plan, tile, tables[0], alias_tables, number)))
@@ -111,6 +116,13 @@ def _unpack(packed: _Packed) -> Sums:
     return Sums(difference, source, pulled, tied, untied, alias, packed.masked)
 
 
+def _turn(array: Any, axes: tuple[int, ...]) -> Any:
+    """Reorders the axes of a leaf, if it is there; complex elements have one more, which stays last."""
+    import jax.numpy as jnp
+
+    return None if array is None else jnp.transpose(array, (*axes, *range(len(axes), array.ndim)))
+
+
 def _cut_block(
     plan: Plan, tile: Tile, tables: Tables, alias_tables: Tables, number: Any
 ) -> tuple[Tile, list[Coefficients], Coefficients]:
@@ -130,11 +142,17 @@ def _cut_block(
         extra = array.ndim - len(at)
         return lax.dynamic_slice(array, [*at, *[0] * extra], [*part.block, *array.shape[len(at) :]])
 
+    def cut_alias(array: Any) -> Any:
+        """Cuts the image of the block, if the array is there."""
+        if array is None or plan.turn is None:
+            return None if array is None else cut(array, plan.alias, alias_start)
+        return _turn(cut(array, source, start), plan.turn)
+
     block = tile._replace(
         written=(cut(tile.written[0], source, start),),
         original=(cut(tile.original[0], source, start),),
-        alias=cut(tile.alias, plan.alias, alias_start),
-        rounded=None if tile.rounded is None else cut(tile.rounded, plan.alias, alias_start),
+        alias=cut_alias(tile.alias),
+        rounded=cut_alias(tile.rounded),
     )
     own = _coefficients(_cut_tables(tables, source, start), source)
     return block, [own], _coefficients(_cut_tables(alias_tables, plan.alias, alias_start), plan.alias)
@@ -211,7 +229,7 @@ def compile_kernel(plan: Plan, device: Device) -> Callable[[Sequence[Tile]], Any
             placed = place(tiles)
             with lock:
                 if not compiled:
-                    compiled.append(_compile(jax.jit(kernel).lower(placed), device))
+                    compiled.append(compile_for(jax.jit(kernel).lower(placed), device))
             return np.asarray(compiled[0](placed)).reshape(len(tiles), -1)
 
     return run
@@ -256,7 +274,7 @@ def _put(tile: Tile, device: Any) -> Tile:
     return placed
 
 
-def _compile(lowered: Any, device: Device) -> Any:
+def compile_for(lowered: Any, device: Device) -> Any:
     """Compiles for vectors as long as the processor has, which XLA leaves half empty of its own accord."""
     import jax
 

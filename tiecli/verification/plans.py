@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from tiecli.leaves import DTYPES, LeafSpec
-from tiecli.transforms.steps import Step
+from tiecli.transforms.steps import Elementwise, Permute, Step
 from tiecli.verification.decoding import Form, top_of
 
 
@@ -55,6 +55,17 @@ class Plan:
     strides: tuple[tuple[int, ...], ...] = ()
     wide: bool = True
     masks: bool = False
+
+    @property
+    def turn(self) -> tuple[int, ...] | None:
+        """In which order the alias has the axes of its leaf, where nothing else moves elements; None for the same."""
+        axes = tuple(range(len(self.sources[0].block)))
+        for step in self.steps:
+            if isinstance(step, Permute):
+                axes = tuple(axes[axis] for axis in step.axes)
+            elif not isinstance(step, Elementwise):
+                return None
+        return None if axes == tuple(sorted(axes)) else axes
 
     @property
     def top(self) -> float:

@@ -149,9 +149,8 @@ def _grow(shape: tuple[int, ...], cuts: Sequence[_Cut], fast: tuple[int, ...], s
         pieces = -(-cuts[axis].units // max(most, counts[axis]))
         counts[axis] = max(counts[axis], -(-cuts[axis].units // pieces))
 
-    if len(fast) > 1:
-        for axis in fast:
-            extend(axis, round(size.block ** (1 / len(fast))), size.block)
+    for axis in fast if len(fast) > 1 else ():
+        extend(axis, _RUN, size.block)
     for axis in order:
         extend(axis, shape[axis], size.block)
     block = tuple(cut.least * count for cut, count in zip(cuts, counts, strict=True))
