@@ -14,7 +14,7 @@ from tiecli.errors import ChunkError
 from tiecli.keypaths import KeyPath
 from tiecli.ties import Tie, TieSet
 from tiecli.transforms import Transform
-from tiecli.verification import probe
+from tiecli.verification import probe, tiling
 from tiecli.verification.devices import choose_device
 from tiecli.verification.groups import group_ties
 from tiecli.verification.loading import Sources
@@ -60,8 +60,9 @@ def work(processes: Processes, what: str) -> object:
 
 def probe_sharded(processes: Processes) -> str:
     """Probes a tie of a leaf that is stored in chunks of 8×8, a chunk at a time; tells what was read here."""
-    # A tile of this fixture would be the whole leaf.
+    # A tile of this fixture would be the whole leaf; these are its chunks.
     probe.tile_size = lambda *_: TileSize(64, 64)
+    tiling._RUN = 8
     tie = Tie(HEAD, (EMBED,), Transform.parse("transpose"))
     with open_reader(SHARDED) as reader:
         watched = Watched(reader)

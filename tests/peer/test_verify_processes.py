@@ -72,8 +72,10 @@ def test_every_process_knows_what_all_of_them_found(what: str, expected: str) ->
 def test_each_process_reads_its_own_chunks_and_all_measure_the_same() -> None:
     """Two of them find to the last bit what one does, and none reads what the other does."""
     probe = [str(WORKER), "{address}", "{count}", "{rank}", "probe"]
-    (alone,), together = ([json.loads(done.stdout) for done in start_together(count, probe)] for count in (1, 2))
+    (first,), both = start_together(1, probe), start_together(2, probe)
 
+    assert [done.returncode for done in (first, *both)] == [0] * 3, [done.stderr for done in (first, *both)]
+    alone, together = json.loads(first.stdout), [json.loads(done.stdout) for done in both]
     assert alone[0] == "PASS"
     assert [found[:2] for found in together] == [alone[:2]] * 2
     mine, theirs = (found[2] for found in together)

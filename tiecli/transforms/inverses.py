@@ -75,10 +75,10 @@ def _inverse_slice(step: Slice, shape: tuple[int, ...]) -> tuple[Step, ...] | No
         return (Reshape(shape),)
     flips: list[Step] = []
     for axis, (item, length) in enumerate(zip(resolve_items(step, len(shape)) or (), shape, strict=True)):
-        layers = range(length) if length == 1 else resolve_range(item, length) if isinstance(item, Range) else None
-        if layers is None or len(layers) != length:
+        layers = resolve_range(item, length) if isinstance(item, Range) else range(1)
+        if len(layers) != length:
             return None
-        if layers.step < 0:
+        if layers.step < 0 and length > 1:
             flips.append(Flip(axis))
     return (Reshape(shape), *flips)
 

@@ -74,6 +74,7 @@ def test_predicates(text: str, is_same: bool, takes_many: bool, is_structural: b
         ("cast(I32)", leaf(3, dtype="I8"), Exactness.INJECTION, "cast(I8)"),
         ("cast(C64)", leaf(3), Exactness.INJECTION, None),
         ("[:2]", leaf(3), Exactness.SURJECTION, None),
+        ("[0:0:-1]", leaf(1), Exactness.SURJECTION, None),
         ("pad(0,1,1) | [:2]", leaf(3), Exactness.SURJECTION, None),
         ("scale(2)", leaf(3), Exactness.ROUNDING, None),
         ("[:2] | scale(2)", leaf(3), Exactness.ROUNDING, None),
