@@ -48,7 +48,8 @@ def _write_safetensors(
     path: Path, leaves: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None, pad: int = 8
 ) -> Path:
     """Writes a safetensors file by hand, in the order given, so that no library decides the bytes."""
-    codes = {"float32": "F32", "float16": "F16", "float64": "F64", "int64": "I64", "bfloat16": "BF16", "uint8": "U8"}
+    codes = {"float32": "F32", "float16": "F16", "float64": "F64", "bfloat16": "BF16", "complex64": "C64"}
+    codes |= {"int64": "I64", "uint8": "U8"}
     header: dict[str, Any] = {} if metadata is None else {"__metadata__": dict(metadata)}
     offset = 0
     for name, leaf in leaves.items():

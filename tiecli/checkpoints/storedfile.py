@@ -206,7 +206,7 @@ def open_stored(path: Path, name: str, label: str) -> StoredFile:
     """
     descriptor, status = open_regular(path, label)
     try:
-        raw = _read_header(descriptor, status.st_size, label)
+        raw = read_header(descriptor, status.st_size, label)
         header = parse_header(raw, label, status.st_size - 8 - len(raw))
     except OSError as error:
         os.close(descriptor)
@@ -217,7 +217,22 @@ def open_stored(path: Path, name: str, label: str) -> StoredFile:
     return StoredFile(name, label, path, descriptor, header, status)
 
 
-def _read_header(descriptor: int, size: int, name: str) -> bytes:
+def read_header(descriptor: int, size: int, name: str) -> bytes:
+    """Reads the JSON bytes of a header, the length before them not included.
+
+    Args:
+        descriptor: The open file.
+        size: How many bytes it has.
+        name: What errors call it.
+
+    Raises:
+        LfsPointerError: It is a Git LFS pointer.
+        CheckpointNotFoundError: It is some other known format.
+        HeaderError: It states a header that the format does not allow.
+        TruncatedFileError: The header is cut short.
+        SourceChangedError: The file became shorter meanwhile.
+        OSError: The system refused the read.
+    """
     start = os.pread(descriptor, 512, 0)
     again = "Download or copy the file again; compare its size with the one at the source."
     if not start:

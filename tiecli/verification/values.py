@@ -11,7 +11,8 @@ from tiecli.digests import is_of_stored
 from tiecli.keypaths import KeyPath
 from tiecli.manifest import TieRecord
 from tiecli.ties import Tie
-from tiecli.transforms import SAME
+from tiecli.transforms import SAME, Transform
+from tiecli.transforms.steps import Cast, Scale
 from tiecli.verification.processes import ALONE, Processes
 from tiecli.verification.verdicts import BytesState, Judgement, OtherLeaves
 
@@ -79,7 +80,20 @@ def _against_original(reader: CheckpointReader, tie: Tie, original: CheckpointRe
     if found.equal:
         return ValueCheck("equal", Judgement("PASS"), found)
     found = compare_leaf(original, tie.alias, reader, tie.canonicals, tie.transform, measure=True)
-    return ValueCheck("differ", Judgement("FAIL", describe_drift(found)), found)
+    reason = describe_drift(found) + _word_loss(reader, tie, original)
+    return ValueCheck("differ", Judgement("FAIL", reason), found)
+
+
+def _word_loss(reader: CheckpointReader, tie: Tie, original: CheckpointReader) -> str:
+    """Says that the alias had values that the dtype of the canonical leaves cannot hold, if it had."""
+    had, kept = original.specs()[tie.alias].dtype, reader.specs()[tie.canonicals[0]].dtype
+    kinds = [type(step) for step in tie.transform.steps]
+    if Cast not in kinds or Scale in kinds:
+        return ""
+    there_and_back = Transform((Cast(kept), Cast(had)))
+    if compare_leaf(original, tie.alias, original, (tie.alias,), there_and_back, measure=False).equal:
+        return ""
+    return f"; lossy: no {kept} leaf can give the {had} values of `{tie.alias.spelling}`"
 
 
 def _is_as_recorded(reader: CheckpointReader, record: TieRecord) -> bool:

@@ -1,0 +1,86 @@
+"""Engine: runs rules over one checkpoint; one that fails stops neither the others nor the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tiecli.errors import TiecliError
+from tiecli.lint.rule import Finding, Rule
+from tiecli.lint.subject import Subject
+
+
+@dataclass(frozen=True, slots=True)
+class NotChecked:
+    """A rule that could not run on a checkpoint, and why."""
+
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What could not be linted: a checkpoint, or a rule that failed on it.
+
+    Attributes:
+        code: The rule; empty if nothing could be looked at.
+        message: What happened.
+    """
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the rules said of one checkpoint.
+
+    Attributes:
+        found: Each rule with what it found.
+        not_checked: Rules that could not run for want of data, config or tokenizer.
+        failures: Rules that failed.
+    """
+
+    found: tuple[tuple[Rule, Finding], ...]
+    not_checked: tuple[NotChecked, ...]
+    failures: tuple[Failure, ...]
+
+
+def run_rules(subject: Subject, rules: Iterable[Rule], *, data: bool) -> Outcome:
+    """Runs rules over one checkpoint.
+
+    Args:
+        subject: The checkpoint.
+        rules: The rules; those that do not apply to its format are passed over.
+        data: Whether array bytes may be read.
+    """
+    found: list[tuple[Rule, Finding]] = []
+    not_checked: list[NotChecked] = []
+    failures: list[Failure] = []
+    for rule in rules:
+        if subject.unit.format not in rule.formats:
+            continue
+        missing = _find_missing(subject, rule, data=data)
+        if missing:
+            not_checked.append(NotChecked(rule.code, missing))
+            continue
+        try:
+            found += [(rule, finding) for finding in rule.check(subject)]
+        except TiecliError as error:
+            failures.append(Failure(rule.code, error.message))
+        except Exception as error:  # noqa: BLE001  # the others still run; the caller says that this one failed
+            failures.append(Failure(rule.code, f"{type(error).__name__}: {error}"))
+    return Outcome(tuple(found), tuple(not_checked), tuple(failures))
+
+
+def _find_missing(subject: Subject, rule: Rule, *, data: bool) -> str:
+    """Says what a rule lacks; empty if nothing."""
+    if "data" in rule.needs and not data:
+        return "needs data (--level data)"
+    if "data" in rule.needs and subject.reader is None:
+        return "needs a checkpoint that can be read"
+    if "config" in rule.needs and subject.config is None and not subject.declared:
+        return "needs config.json"
+    if "tokenizer" in rule.needs and subject.tokenizer is None:
+        return "needs tokenizer.json"
+    return ""

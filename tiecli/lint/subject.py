@@ -1,0 +1,108 @@
+"""Subjects: one checkpoint as rules see it; what is costly is worked out once, when first asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from tiecli.checkpoints.survey.orbax import OrbaxSurvey, survey_orbax
+from tiecli.checkpoints.survey.safetensors import SafetensorsSurvey, survey_safetensors
+from tiecli.checkpoints.survey.units import Unit
+from tiecli.errors import CheckpointError
+from tiecli.leaves import LeafSpec
+
+if TYPE_CHECKING:
+    from tiecli.checkpoints.protocol import CheckpointReader
+    from tiecli.checkpoints.survey.files import FileSurvey
+    from tiecli.lint.declaring import DeclaredPair
+
+
+@dataclass
+class Subject:
+    """One checkpoint: its files, headers, config and leaves; damaged ones included.
+
+    Attributes:
+        unit: Which checkpoint.
+        declared: Ties that the settings declare for it.
+    """
+
+    unit: Unit
+    declared: tuple[DeclaredPair, ...] = ()
+    _opened: list[CheckpointReader] = field(default_factory=list)
+
+    @cached_property
+    def safetensors(self) -> SafetensorsSurvey:
+        """Its files, index and listing; of a safetensors checkpoint only."""
+        return survey_safetensors(self.unit)
+
+    @cached_property
+    def orbax(self) -> OrbaxSurvey:
+        """Its steps, items and metadata; of an Orbax checkpoint only."""
+        return survey_orbax(self.unit)
+
+    @cached_property
+    def files(self) -> tuple[FileSurvey, ...]:
+        """Its safetensors files; none of an Orbax checkpoint."""
+        return self.safetensors.files if self.unit.format == "safetensors" else ()
+
+    @cached_property
+    def specs(self) -> Mapping[str, LeafSpec]:
+        """Shape and dtype of every leaf that can be told, by on-disk name; the first file to name one wins."""
+        if self.unit.format == "safetensors":
+            if len(self.files) == 1:
+                return self.files[0].specs
+            return {name: spec for file in reversed(self.files) for name, spec in file.specs.items()}
+        return {path.spelling: spec for path, spec in self.reader.specs().items()} if self.reader else {}
+
+    @cached_property
+    def homes(self) -> Mapping[str, str]:
+        """In which file each leaf is, by name; of a safetensors checkpoint."""
+        return {name: file.name for file in reversed(self.files) for name in file.infos}
+
+    @cached_property
+    def reader(self) -> CheckpointReader | None:
+        """The checkpoint through the door, which reads sound ones only; None of any other."""
+        from tiecli.checkpoints import open_reader
+
+        try:
+            reader = open_reader(self.unit.root)
+        except CheckpointError:
+            return None
+        self._opened.append(reader)
+        return reader
+
+    @cached_property
+    def config_text(self) -> str | None:
+        """The text of `config.json`; None if there is none, or none that is UTF-8."""
+        raw = self.safetensors.text("config.json") if self.unit.format == "safetensors" else None
+        try:
+            return None if raw is None else raw.decode("utf-8")
+        except UnicodeDecodeError:
+            return None
+
+    @cached_property
+    def config(self) -> Mapping[str, Any] | None:
+        """The object in `config.json`; None if there is none, or it is damaged."""
+        try:
+            document = json.loads(self.config_text) if self.config_text is not None else None
+        except (ValueError, RecursionError):
+            return None
+        return document if isinstance(document, dict) else None
+
+    @cached_property
+    def tokenizer(self) -> Mapping[str, Any] | None:
+        """The object in `tokenizer.json`; None if there is none, or it is damaged."""
+        raw = self.safetensors.text("tokenizer.json") if self.unit.format == "safetensors" else None
+        try:
+            document = None if raw is None else json.loads(raw)
+        except (ValueError, RecursionError):
+            return None
+        return document if isinstance(document, dict) else None
+
+    def close(self) -> None:
+        """Closes what was opened."""
+        while self._opened:
+            self._opened.pop().close()
