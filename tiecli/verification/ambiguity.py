@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
 
+import numpy as np
+from numpy.typing import NDArray
+
+from tiecli.boxes import Box, split_boxes
 from tiecli.checkpoints.protocol import CheckpointReader
 from tiecli.compare import transformed_blocks
-from tiecli.leaves import LeafSpec
+from tiecli.leaves import DTYPES, LeafSpec
 from tiecli.ties import Tie
 from tiecli.transforms import Transform, compose, permutations_that_fit
-from tiecli.transforms.steps import Flip
+from tiecli.transforms.blocks import evaluate_block
+from tiecli.transforms.steps import Flip, Structural
 
 
 def find_fits(reader: CheckpointReader, tie: Tie) -> tuple[Transform, ...]:
@@ -17,7 +24,8 @@ def find_fits(reader: CheckpointReader, tie: Tie) -> tuple[Transform, ...]:
 
     Tried are the stated transform followed by each permutation of axes that keeps the shape,
     and by a flip of each axis. A leaf that fits several is symmetric, constant, zero or the
-    like, and only a model that knows the tie by itself can say which is meant.
+    like, and only a model that knows the tie by itself can say which is meant. What does the
+    same to every leaf is no other transform: layers that repeat one leaf may be flipped.
 
     Args:
         reader: The tied checkpoint.
@@ -27,11 +35,14 @@ def find_fits(reader: CheckpointReader, tie: Tie) -> tuple[Transform, ...]:
         SourceChangedError: A file is shorter than it was when opened.
         UnreadableFileError: The system refused a read.
     """
-    spec = tie.transform.spec(tuple(reader.specs()[path] for path in tie.canonicals))
+    sources = tuple(reader.specs()[path] for path in tie.canonicals)
+    spec = tie.transform.spec(sources)
     fitting = [tie.transform]
     for after in _vocabulary(spec):
         other = compose(tie.transform, after)
-        if other not in fitting and _make_the_same(reader, tie, other, spec):
+        if other in fitting or not _make_the_same(reader, tie, other, spec):
+            continue
+        if not any(_is_same_map(fit, other, sources) for fit in fitting):
             fitting.append(other)
     return tuple(fitting)
 
@@ -40,6 +51,45 @@ def _make_the_same(reader: CheckpointReader, tie: Tie, other: Transform, spec: L
     stated = transformed_blocks(reader, tie.canonicals, tie.transform, spec)
     made = transformed_blocks(reader, tie.canonicals, other, spec)
     return all(left == right for left, right in zip(stated, made, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbered:
+    """A leaf whose elements are numbered in C order.
+
+    Attributes:
+        spec: Its shape; of integers.
+        first: The number of the first element.
+    """
+
+    spec: LeafSpec
+    first: int
+
+    def read(self, box: Box) -> NDArray[np.int64]:
+        """Gives the numbers in one block."""
+        numbers = np.full((), self.first, np.int64)
+        for axis, (start, stop) in enumerate(box):
+            numbers = numbers[..., None] + np.arange(start, stop) * prod(self.spec.shape[axis + 1 :])
+        return numbers
+
+
+def _is_same_map(left: Transform, right: Transform, sources: Sequence[LeafSpec]) -> bool:
+    """Whether two transforms, of the same arithmetic, take each element from the same place, whatever the leaf."""
+    numbered: list[_Numbered] = []
+    first = 1  # what is padded is 0
+    for source in sources:
+        numbered.append(_Numbered(LeafSpec(source.shape, DTYPES["I64"]), first))
+        first += source.size
+    left, right = _moves_of(left), _moves_of(right)
+    made = left.spec([source.spec for source in numbered])
+    return all(
+        np.array_equal(evaluate_block(left, numbered, box), evaluate_block(right, numbered, box))
+        for box in split_boxes(made)
+    )
+
+
+def _moves_of(transform: Transform) -> Transform:
+    return Transform(tuple(step for step in transform.steps if isinstance(step, Structural)))
 
 
 def _vocabulary(spec: LeafSpec) -> Iterator[Transform]:
