@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from typing import Literal
 
 from tiecli.lint.rule import SEVERITIES, Fix, Severity
+
+FailOn = Literal[Severity, "never"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,7 @@ class LintReport:
         dry: Whether the fixes are only shown.
         suppressed: How many findings the baseline holds back.
         stale: How many entries of the baseline were not found any more.
-        fail_on: The mildest severity that makes the run fail.
+        fail_on: The mildest severity that makes the run fail; `never` for none.
     """
 
     checkpoints: tuple[str, ...]
@@ -110,7 +114,7 @@ class LintReport:
     dry: bool = False
     suppressed: int = 0
     stale: int = 0
-    fail_on: Severity = field(default="warning")
+    fail_on: FailOn = "warning"
 
     def count(self, severity: Severity) -> int:
         """Counts the findings of one severity."""
@@ -122,14 +126,14 @@ class LintReport:
         return any(is_at_least(finding.severity, self.fail_on) for finding in self.findings)
 
 
-def is_at_least(severity: Severity, limit: Severity) -> bool:
+def is_at_least(severity: Severity, limit: FailOn) -> bool:
     """Whether one severity is as bad as another, or worse.
 
     Example:
-        >>> is_at_least("error", "warning"), is_at_least("info", "warning")
-        (True, False)
+        >>> is_at_least("error", "warning"), is_at_least("info", "warning"), is_at_least("error", "never")
+        (True, False, False)
     """
-    return SEVERITIES.index(severity) <= SEVERITIES.index(limit)
+    return limit != "never" and SEVERITIES.index(severity) <= SEVERITIES.index(limit)
 
 
 def sort_findings(findings: Iterable[ReportedFinding]) -> tuple[ReportedFinding, ...]:
