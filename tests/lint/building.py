@@ -71,7 +71,7 @@ def encode(leaf: Leaf, name: str) -> tuple[str, tuple[int, ...], bytes]:
 def write_file(
     path: Path,
     leaves: Mapping[str, Leaf],
-    metadata: Mapping[str, str] | None = {"format": "pt"},  # noqa: B006  # never changed
+    metadata: Mapping[str, str] | None = {"format": "pt"},
 ) -> Path:
     """Writes a sound safetensors file: leaves in the order given, 8-byte aligned header."""
     header: dict[str, Any] = {} if metadata is None else {"__metadata__": dict(metadata)}
@@ -98,7 +98,7 @@ def write_shards(
     *,
     weight_map: Mapping[str, str] | None = None,
     total_size: int | None = None,
-    metadata: Mapping[str, str] | None = {"format": "pt"},  # noqa: B006  # never changed
+    metadata: Mapping[str, str] | None = {"format": "pt"},
 ) -> Path:
     """Writes shards and their index; the index agrees with them unless a `weight_map` or size is given."""
     sizes = 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-
 from typing import Literal
 
 from tiecli.lint.rule import SEVERITIES, Fix, Severity

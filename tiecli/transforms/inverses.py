@@ -76,7 +76,7 @@ def _inverse_slice(step: Slice, shape: tuple[int, ...]) -> tuple[Step, ...] | No
     flips: list[Step] = []
     for axis, (item, length) in enumerate(zip(resolve_items(step, len(shape)) or (), shape, strict=True)):
         layers = resolve_range(item, length) if isinstance(item, Range) else range(1)
-        if len(layers) != length:
+        if layers is None or len(layers) != length:
             return None
         if layers.step < 0 and length > 1:
             flips.append(Flip(axis))
