@@ -11,6 +11,8 @@ from tiecli.architectures.classes import ModelClass, default_of_type, find_model
 from tiecli.errors import ConfigFileError
 
 FLAG = "tie_word_embeddings"
+NESTED_KEYS = ("text_config", "llm_config", "language_config", "decoder")
+"""Where configs of models with several parts keep the language model's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from tiecli.architectures.classes import ModelClass
-from tiecli.architectures.configs import FLAG, Reading, class_names, find_class, flag_at, parse_config, read_flag
+from tiecli.architectures.configs import (
+    FLAG,
+    NESTED_KEYS,
+    Reading,
+    class_names,
+    find_class,
+    flag_at,
+    parse_config,
+    read_flag,
+)
 from tiecli.architectures.jsontexts import set_member
 from tiecli.architectures.roles import find_role, named_like_ties
-
-_NESTED_KEYS = ("text_config", "llm_config", "language_config", "decoder")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +188,7 @@ def _after_untie(
 
 def _tie_unknown_class(config_text: str, document: Mapping[str, Any], tied: Sequence[tuple[str, str]]) -> ConfigChange:
     """Sets the flag for a class that is not in the table, if names and flag are both plain."""
-    places = [place for place in ((), *((key,) for key in _NESTED_KEYS)) if flag_at(document, place) is not None]
+    places = [place for place in ((), *((key,) for key in NESTED_KEYS)) if flag_at(document, place) is not None]
     who = class_names(document)[0] if class_names(document) else "a model without `architectures`"
     if not places:
         return ConfigChange(None, f"config.json left alone: {who} is not known here, and the file has no {FLAG}")
@@ -220,7 +227,7 @@ def _places(document: Mapping[str, Any], model_class: ModelClass, reading: Readi
 
 def _declared_by_name(document: Mapping[str, Any], stored: Collection[str]) -> Iterator[DeclaredTie]:
     """Lists head and embedding of a class that is not in the table; both must be stored."""
-    places = [place for place in ((), *((key,) for key in _NESTED_KEYS)) if flag_at(document, place)]
+    places = [place for place in ((), *((key,) for key in NESTED_KEYS)) if flag_at(document, place)]
     for canonical, alias in named_like_ties(stored) if places else ():
         if find_role(alias) == "head":
             place = ".".join((*places[0], FLAG))

@@ -13,6 +13,7 @@ from tiecli.checkpoints.survey.safetensors import SafetensorsSurvey, survey_safe
 from tiecli.checkpoints.survey.units import Unit
 from tiecli.errors import CheckpointError
 from tiecli.leaves import LeafSpec
+from tiecli.lint.tying import StatedTie, list_stated
 
 if TYPE_CHECKING:
     from tiecli.checkpoints.protocol import CheckpointReader
@@ -101,6 +102,11 @@ class Subject:
         except (ValueError, RecursionError):
             return None
         return document if isinstance(document, dict) else None
+
+    @cached_property
+    def stated(self) -> tuple[StatedTie, ...]:
+        """Every pair that config, settings, manifest or metadata speak about."""
+        return list_stated(self)
 
     def close(self) -> None:
         """Closes what was opened."""
