@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from tiecli.checkpoints.protocol import Progress, ignore_progress
+from tiecli.render.jsontext import encode_json
 from tiecli.render.lines import Line, escape, plain_text
 
 STYLES: Mapping[str, str] = {
@@ -47,8 +47,7 @@ def show_notice(*spans: Line) -> None:
 
 def show_json(document: Mapping[str, object]) -> None:
     """Writes one JSON document to stdout."""
-    # `dump` would go piece by piece through Python; `dumps` is one call into C.
-    _write_text(json.dumps(document, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None) + "\n", sys.stdout)
+    _write_text(encode_json(document, 2 if sys.stdout.isatty() else None) + "\n", sys.stdout)
 
 
 @contextmanager
