@@ -76,7 +76,7 @@ def run_rules(subject: Subject, rules: Iterable[Rule], *, data: bool) -> Outcome
 def _find_missing(subject: Subject, rule: Rule, *, data: bool) -> str:
     """Says what a rule lacks; empty if nothing."""
     if "data" in rule.needs and not data:
-        return "needs data (--level data)"
+        return "needs --level data"
     if "data" in rule.needs and subject.reader is None:
         return "needs a checkpoint that can be read"
     if "config" in rule.needs and subject.config is None and not subject.declared:
