@@ -12,6 +12,7 @@ TiecliError
 │   ├── NothingToUntieError       no such tie in the checkpoint
 │   ├── NothingToVerifyError      no tie that could be put to the test
 │   ├── PlanFileError             a plan file that cannot be used
+│   ├── SettingsError             settings or a baseline of the linter that cannot be used
 │   ├── ConversionError           something that the other format cannot hold
 │   ├── TreeError                 leaves that no one tree of mappings and sequences can hold
 │   ├── LossError                 a loss that cannot be imported, called or differentiated
@@ -108,6 +109,10 @@ class NothingToVerifyError(UsageError):
 
 class PlanFileError(UsageError):
     """A plan file is missing, damaged, or of another version."""
+
+
+class SettingsError(UsageError):
+    """Settings or a baseline of the linter name something unknown, or cannot be read."""
 
 
 class ConversionError(UsageError):
