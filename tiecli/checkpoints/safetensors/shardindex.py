@@ -90,10 +90,21 @@ def _refuse_repeats(pairs: list[tuple[str, Any]], name: str) -> dict[str, Any]:
     return members
 
 
-def _check_inside(shard: str, name: str) -> None:
-    """Refuses a shard name that could lead out of the checkpoint's directory, on any system."""
+def stays_inside(shard: str) -> bool:
+    """Whether a shard name stays in the checkpoint's directory, on any system.
+
+    Example:
+        >>> stays_inside("model-00001-of-00002.safetensors"), stays_inside("../other/model.safetensors")
+        (True, False)
+    """
     parts = PurePosixPath(shard).parts
-    if not parts or shard.startswith("/") or ".." in parts or "\\" in shard or "\0" in shard or shard[1:2] == ":":
+    astray = shard.startswith("/") or ".." in parts or "\\" in shard or "\0" in shard or shard[1:2] == ":"
+    return bool(parts) and not astray
+
+
+def _check_inside(shard: str, name: str) -> None:
+    """Refuses a shard name that could lead out of the checkpoint's directory, or has a plainer spelling."""
+    if not stays_inside(shard):
         raise IndexFileError(
             f"`{name}` names the shard {json.dumps(shard)[:80]}, which does not stay in its directory",
             "Do not trust this checkpoint; look at the index before you use it anywhere.",
