@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 
 from tiecli.lint.report import AppliedFix, LintFailure, LintReport, ReportedFinding, Unchecked
 from tiecli.lint.rule import SEVERITIES
+from tiecli.render.jsontext import encode_json
 
 SCHEMA = "tiecli.lint/1"
 
@@ -26,12 +26,12 @@ def lint_to_json(report: LintReport) -> dict[str, object]:
 
 def render_json(report: LintReport) -> str:
     """Gives one document, indented."""
-    return json.dumps(lint_to_json(report), ensure_ascii=False, indent=2) + "\n"
+    return encode_json(lint_to_json(report), indent=2) + "\n"
 
 
 def render_jsonl(report: LintReport) -> str:
     """Gives one record a line, each whole in itself: `cat` merges the files of several runs."""
-    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in _list_records(report))
+    return "".join(encode_json(record) + "\n" for record in _list_records(report))
 
 
 def _list_records(report: LintReport) -> Iterator[Mapping[str, object]]:
@@ -88,6 +88,7 @@ def _summary_to_json(report: LintReport) -> dict[str, object]:
         **{severity: report.count(severity) for severity in SEVERITIES},
         "fixable": sum(finding.fix is not None and finding.fix.safe for finding in report.findings),
         "unsafely_fixable": sum(finding.fix is not None and not finding.fix.safe for finding in report.findings),
+        "not_checked": len({unchecked.code for unchecked in report.not_checked}),
         "failures": len(report.failures),
         "suppressed": report.suppressed,
         "stale": report.stale,

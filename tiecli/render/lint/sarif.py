@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from importlib.metadata import version
+from itertools import islice
 from urllib.parse import quote
 
 from tiecli.lint.registry import find_rule, list_rules
 from tiecli.lint.report import LintReport, ReportedFinding
-from tiecli.lint.rule import Rule, Severity
+from tiecli.lint.rule import SEVERITIES, Rule, Severity
+from tiecli.render.jsontext import encode_json
+from tiecli.render.lines import escape
+from tiecli.render.lint.identities import identify_findings
 from tiecli.render.lint.pages import rule_to_markdown, rule_to_text
+from tiecli.render.lint.wording import sum_up, word_failure, word_finding
 
 # Source: the schema's own identifier.
 _SCHEMA = "https://raw.githubusercontent.com/oasis-tcs/sarif-spec/master/Schemata/sarif-schema-2.1.0.json"
@@ -23,13 +27,11 @@ _MOST_LEAVES = 100
 def render_sarif(report: LintReport) -> str:
     """Gives one run with every rule, every finding, and a notification for all that was not checked."""
     rules = list_rules()
-    places = {rule.code: place for place, rule in enumerate(rules)}
     run = {
         "tool": {
             "driver": {
                 "name": "tiecli",
                 "version": version("tiecli"),
-                "informationUri": "https://pypi.org/project/tiecli/",
                 "rules": [_describe_rule(rule) for rule in rules],
             }
         },
@@ -40,9 +42,9 @@ def render_sarif(report: LintReport) -> str:
                 "toolExecutionNotifications": list(_list_notifications(report)),
             }
         ],
-        "results": [_describe_finding(finding, places) for finding in report.findings[:_MOST_RESULTS]],
+        "results": list(_list_results(report, {rule.code: place for place, rule in enumerate(rules)})),
     }
-    return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, ensure_ascii=False, indent=2) + "\n"
+    return encode_json({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"
 
 
 def _describe_rule(rule: Rule) -> dict[str, object]:
@@ -57,38 +59,36 @@ def _describe_rule(rule: Rule) -> dict[str, object]:
     }
 
 
-def _describe_finding(finding: ReportedFinding, places: dict[str, int]) -> dict[str, object]:
-    text = finding.message
-    if finding.fix is not None:
-        text += f" Fix: {finding.fix.summary}."
-    if finding.hint:
-        text += f" {finding.hint}"
-    location: dict[str, object] = {
-        "physicalLocation": {
-            "artifactLocation": {"uri": quote(finding.path)},
-            # A region has to be there; a binary file has no lines.
-            "region": {"startLine": 1, "startColumn": 1, "endLine": 1, "endColumn": 2},
+def _list_results(report: LintReport, places: dict[str, int]) -> Iterator[dict[str, object]]:
+    """Yields the worst findings first: of too many, GitHub shall get those."""
+    findings = sorted(report.findings, key=lambda it: SEVERITIES.index(it.severity))
+    for finding, identity in islice(identify_findings(findings), _MOST_RESULTS):
+        yield {
+            "ruleId": finding.code,
+            "ruleIndex": places[finding.code],
+            "level": _LEVELS[finding.severity],
+            "message": {"text": escape(word_finding(finding))},
+            "locations": [_locate(finding)],
+            "partialFingerprints": {"primaryLocationLineHash": identity, "tiecli/v1": finding.fingerprint},
         }
-    }
+
+
+def _locate(finding: ReportedFinding) -> dict[str, object]:
+    # GitHub wants a region; a binary file has no lines.
+    region = {"startLine": 1, "startColumn": 1, "endLine": 1, "endColumn": 2}
+    location: dict[str, object] = {"physicalLocation": {**_place(finding.path), "region": region}}
     if finding.leaves:
         location["logicalLocations"] = [
             {"fullyQualifiedName": leaf, "kind": "member"} for leaf in finding.leaves[:_MOST_LEAVES]
         ]
-    return {
-        "ruleId": finding.code,
-        "ruleIndex": places[finding.code],
-        "level": _LEVELS[finding.severity],
-        "message": {"text": text},
-        "locations": [location],
-        "partialFingerprints": {"primaryLocationLineHash": finding.fingerprint},
-    }
+    return location
 
 
 def _list_notifications(report: LintReport) -> Iterator[dict[str, object]]:
     for failure in report.failures:
-        notification: dict[str, object] = {"level": "error", "message": {"text": failure.message}}
+        notification = _notify("error", word_failure(failure))
         if failure.path:
-            notification["locations"] = [{"physicalLocation": {"artifactLocation": {"uri": quote(failure.path)}}}]
+            notification["locations"] = [{"physicalLocation": _place(failure.path)}]
         if failure.code:
             notification["associatedRule"] = {"id": failure.code}
         yield notification
@@ -97,7 +97,22 @@ def _list_notifications(report: LintReport) -> Iterator[dict[str, object]]:
         rest = len(unchecked.checkpoints) - 3
         where += f" and {rest:,} more" if rest > 0 else ""
         text = f"{unchecked.code} {find_rule(unchecked.code).name} was not checked: {unchecked.reason} ({where})"
-        yield {"level": "note", "message": {"text": text}, "associatedRule": {"id": unchecked.code}}
+        yield {**_notify("note", text), "associatedRule": {"id": unchecked.code}}
     cut = len(report.findings) - _MOST_RESULTS
     if cut > 0:
-        yield {"level": "warning", "message": {"text": f"{cut:,} findings more than GitHub takes were left out"}}
+        yield _notify("warning", f"{cut:,} of the mildest findings were left out: GitHub takes {_MOST_RESULTS:,}")
+    yield _notify("note", sum_up(report))
+
+
+def _notify(level: str, text: str) -> dict[str, object]:
+    return {"level": level, "message": {"text": escape(text)}}
+
+
+def _place(path: str) -> dict[str, object]:
+    """Gives a path as a URI, relative if it is; names of files may hold what is no text."""
+    try:
+        raw = path.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raw = path.encode("utf-8", "surrogatepass")
+    scheme = "file://" if path.startswith("/") else ""
+    return {"artifactLocation": {"uri": scheme + quote(raw)}}
