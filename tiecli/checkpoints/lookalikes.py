@@ -8,6 +8,8 @@ from tiecli.errors import CheckpointNotFoundError, LfsPointerError
 
 _TORCH = "Convert it in Python: `safetensors.torch.save_file(torch.load(FILE, weights_only=True), OUT)`."
 
+_POINTER = b"version https://git-lfs.github.com/spec/"
+
 # What the text of a header may begin with.
 _OPENINGS = (b"{", b" ", b"\n", b"\r", b"\t")
 
@@ -51,6 +53,17 @@ def name_lookalike(start: bytes) -> tuple[str, str] | None:
     return None
 
 
+def read_pointer(start: bytes) -> int | None:
+    r"""Gives the size of the file that a Git LFS pointer stands for; None if it does not say.
+
+    Example:
+        >>> read_pointer(b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 42\n")
+        42
+    """
+    size = re.search(rb"^size (\d{1,29})$", start, re.MULTILINE)
+    return int(size[1]) if size else None
+
+
 def refuse_lookalike(start: bytes, name: str) -> None:
     """Refuses a file whose first bytes belong to something else.
 
@@ -58,9 +71,9 @@ def refuse_lookalike(start: bytes, name: str) -> None:
         LfsPointerError: It is a Git LFS pointer.
         CheckpointNotFoundError: It is some other known format.
     """
-    if start.startswith(b"version https://git-lfs.github.com/spec/"):
-        size = re.search(rb"^size (\d+)$", start, re.MULTILINE)
-        told = f" to {int(size[1]):,} bytes" if size and len(size[1]) < 30 else ""
+    if start.startswith(_POINTER):
+        size = read_pointer(start)
+        told = "" if size is None else f" to {size:,} bytes"
         raise LfsPointerError(
             f"`{name}` is a Git LFS pointer{told}, not the file itself", "Fetch it with `git lfs pull`."
         )

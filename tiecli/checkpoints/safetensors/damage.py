@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,25 +16,37 @@ _AGAIN = "Download the file again, or write it again with `safetensors.save_file
 _LIMIT = 2**64
 # Source: serde_json 1.0, default recursion limit.
 _LIMIT_DEPTH = 127
+TOO_DEEP = f"nested too deep: more than {_LIMIT_DEPTH} levels"
 # Python converts no more than 4300, lest it take forever.
 _LIMIT_DIGITS = 1000
 _FIELDS = ("dtype", "shape", "data_offsets")
 _FIELD_SET = frozenset(_FIELDS)
 
 
-class _Repeated(dict[str, Any]):
-    """An object in which a key stood twice."""
+class IllegibleError(ValueError):
+    """A header is no JSON object at all; the text follows "the header is"."""
 
-    key = ""
+
+class Repeated(dict[str, Any]):
+    """An object in which a key stood twice; the last of its values holds.
+
+    Attributes:
+        pairs: All that stood there.
+    """
+
+    pairs: tuple[tuple[str, Any], ...] = ()
+
+    def count_repeats(self) -> dict[str, int]:
+        """Counts how often each repeated key stands there, in the order of their first mention."""
+        return {key: count for key, count in Counter(key for key, _ in self.pairs).items() if count > 1}
 
 
 def _keep_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) == len(pairs):
         return members
-    seen: set[str] = set()
-    repeated = _Repeated(members)
-    repeated.key = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+    repeated = Repeated(members)
+    repeated.pairs = tuple(pairs)
     return repeated
 
 
@@ -67,11 +80,13 @@ def read_json(raw: bytes, file: str) -> dict[str, Any]:
     Raises:
         HeaderError: It is no such object; says what it is.
     """
-    root = _decode(raw, file)
-    if not isinstance(root, dict):
-        raise HeaderError(f"the header of `{file}` is {_kind(root)}, expected an object", _AGAIN)
-    if isinstance(root, _Repeated):
-        what = "`__metadata__`" if root.key == "__metadata__" else f"the tensor `{root.key}`"
+    try:
+        root = decode_header(raw)
+    except IllegibleError as error:
+        raise HeaderError(f"the header of `{file}` is {error}", _AGAIN) from error
+    if isinstance(root, Repeated):
+        key = next(iter(root.count_repeats()))
+        what = "`__metadata__`" if key == "__metadata__" else f"the tensor `{key}`"
         raise HeaderError(
             f"the header of `{file}` names {what} twice; which one holds is anybody's guess",
             "Load it with the program that wrote it, and save it again.",
@@ -81,40 +96,45 @@ def read_json(raw: bytes, file: str) -> dict[str, Any]:
     for name, info in root.items():
         # An object with the three fields and nothing else is by far the most common.
         if name != "__metadata__" and not (type(info) is dict and info.keys() == _FIELD_SET):
-            root[name] = _read_info(info, name, file)
-    if any(len(info) > len(_FIELDS) for info in root.values()):
-        _check_depth(root, file)
+            root[name] = read_info(info, f"tensor `{name}` of `{file}`")
+    if any(len(info) > len(_FIELDS) for info in root.values()) and is_too_deep(root):
+        raise HeaderError(f"the header of `{file}` is {TOO_DEEP}", _AGAIN)
     if b"\\u" in raw:
         _check_encodable(root, file)
     return root
 
 
-def _decode(raw: bytes, file: str) -> object:
+def decode_header(raw: bytes) -> dict[str, Any]:
+    """Reads the JSON of a header, whatever its members are; objects with repeated keys are `Repeated`.
+
+    Raises:
+        IllegibleError: It is no object; says what it is.
+    """
     if raw.startswith(b"\xef\xbb\xbf"):
-        raise HeaderError(f"the header of `{file}` begins with a byte order mark, expected `{{`", _AGAIN)
+        raise IllegibleError("not plain JSON: it begins with a byte order mark, expected `{`")
     try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise HeaderError(f"the header of `{file}` is not UTF-8: byte {error.start + 8} of the file", _AGAIN) from error
-    try:
-        return json.loads(
-            text,
+        root = json.loads(
+            raw.decode("utf-8"),
             object_pairs_hook=_keep_repeats,
             parse_int=_parse_integer,
             parse_float=_refuse_infinite,
             parse_constant=_refuse_constant,
         )
+    except UnicodeDecodeError as error:
+        raise IllegibleError(f"not UTF-8: byte {error.start + 8} of the file") from error
     except json.JSONDecodeError as error:
-        raise HeaderError(
-            f"the header of `{file}` is not JSON: {error.msg.lower()} at character {error.pos}", _AGAIN
-        ) from error
+        raise IllegibleError(f"not JSON: {error.msg.lower()} at character {error.pos}") from error
     except RecursionError as error:
-        raise HeaderError(f"the header of `{file}` is nested too deep", _AGAIN) from error
+        raise IllegibleError("nested too deep") from error
     except ValueError as error:
-        raise HeaderError(f"the header of `{file}` is not JSON: {str(error).split(';')[0]}", _AGAIN) from error
+        raise IllegibleError(f"not JSON: {str(error).split(';')[0]}") from error
+    if not isinstance(root, dict):
+        raise IllegibleError(f"{name_kind(root)}, expected an object")
+    return root
 
 
-def _kind(value: object) -> str:
+def name_kind(value: object) -> str:
+    """Names a JSON value that stands where another was expected: `a list of 2`."""
     match value:
         case None:
             return "null"
@@ -130,14 +150,15 @@ def _kind(value: object) -> str:
             return "an object"
 
 
-def _check_depth(root: Mapping[str, Any], file: str) -> None:
+def is_too_deep(root: Mapping[str, Any]) -> bool:
+    """Whether a header is nested deeper than the reference reads."""
     level: list[Any] = [root]
     for _ in range(_LIMIT_DEPTH):
         members = (value.values() if isinstance(value, dict) else value for value in level)
         level = [inner for values in members for inner in values if isinstance(inner, dict | list)]
         if not level:
-            return
-    raise HeaderError(f"the header of `{file}` is nested too deep: more than {_LIMIT_DEPTH} levels", _AGAIN)
+            return False
+    return True
 
 
 def _is_metadata(metadata: object, file: str) -> bool:
@@ -145,24 +166,30 @@ def _is_metadata(metadata: object, file: str) -> bool:
         return False
     hint = "Metadata is a flat map of strings; turn other values into strings with `json.dumps` before saving."
     if not isinstance(metadata, dict):
-        raise HeaderError(f"the `__metadata__` of `{file}` is {_kind(metadata)}, expected an object of strings", hint)
-    if isinstance(metadata, _Repeated):
-        raise HeaderError(f"the `__metadata__` of `{file}` holds the key `{metadata.key}` twice", hint)
+        found = name_kind(metadata)
+        raise HeaderError(f"the `__metadata__` of `{file}` is {found}, expected an object of strings", hint)
+    if isinstance(metadata, Repeated):
+        key = next(iter(metadata.count_repeats()))
+        raise HeaderError(f"the `__metadata__` of `{file}` holds the key `{key}` twice", hint)
     for key, value in metadata.items():
         if not isinstance(value, str):
-            raise HeaderError(f"the `__metadata__` of `{file}`: `{key}` is {_kind(value)}, expected a string", hint)
+            raise HeaderError(f"the `__metadata__` of `{file}`: `{key}` is {name_kind(value)}, expected a string", hint)
     return True
 
 
-def _read_info(info: object, name: str, file: str) -> dict[str, Any]:
-    where = f"tensor `{name}` of `{file}`"
+def read_info(info: object, where: str) -> dict[str, Any]:
+    """Reads what a header says of one tensor into an object with its three fields.
+
+    Raises:
+        HeaderError: A field is missing or stands twice, or it is no object.
+    """
     if isinstance(info, list) and len(info) == 3:
         # The reference also takes the three fields as a list, in this order.
         return dict(zip(_FIELDS, info, strict=True))
     if not isinstance(info, dict):
-        raise HeaderError(f"{where}: expected an object with {_and(_FIELDS)}, found {_kind(info)}", _AGAIN)
-    if isinstance(info, _Repeated):
-        raise HeaderError(f"{where}: the field `{info.key}` stands twice", _AGAIN)
+        raise HeaderError(f"{where}: expected an object with {_and(_FIELDS)}, found {name_kind(info)}", _AGAIN)
+    if isinstance(info, Repeated):
+        raise HeaderError(f"{where}: the field `{next(iter(info.count_repeats()))}` stands twice", _AGAIN)
     missing = [field for field in _FIELDS if field not in info]
     if missing:
         raise HeaderError(f"{where}: {_and(missing)} missing", _AGAIN)
@@ -175,13 +202,17 @@ def _and(names: tuple[str, ...] | list[str]) -> str:
 
 def _check_encodable(root: Mapping[str, Any], file: str) -> None:
     for name, info in root.items():
-        try:
-            json.dumps([name, info], ensure_ascii=False).encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise HeaderError(
-                f"the header of `{file}`: {json.dumps(name)[:60]} holds half of a surrogate pair",
-                _AGAIN,
-            ) from error
+        if not is_encodable([name, info]):
+            raise HeaderError(f"the header of `{file}`: {json.dumps(name)[:60]} holds half of a surrogate pair", _AGAIN)
+
+
+def is_encodable(value: object) -> bool:
+    """Whether a JSON value can be written as UTF-8: no string in it holds half of a surrogate pair."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_tensors(infos: Mapping[str, Any], file: str) -> tuple[dict[str, LeafSpec], tuple[str, ...]]:
@@ -197,8 +228,8 @@ def check_tensors(infos: Mapping[str, Any], file: str) -> tuple[dict[str, LeafSp
     specs: dict[str, LeafSpec] = {}
     for name, info in infos.items():
         where = f"tensor `{name}` of `{file}`"
-        begin, end = _check_offsets(info["data_offsets"], where)
-        spec = LeafSpec(_check_shape(info["shape"], where), DTYPES[_check_dtype(info["dtype"], where)])
+        begin, end = check_offsets(info["data_offsets"], where)
+        spec = LeafSpec(check_shape(info["shape"], where), DTYPES[check_dtype(info["dtype"], where)])
         if spec.size * spec.dtype.bits % 8:
             raise HeaderError(f"{where}: {spec} does not fill whole bytes", _AGAIN)
         if spec.nbytes != end - begin:
@@ -209,9 +240,14 @@ def check_tensors(infos: Mapping[str, Any], file: str) -> tuple[dict[str, LeafSp
     return specs, order
 
 
-def _check_offsets(offsets: object, where: str) -> tuple[int, int]:
+def check_offsets(offsets: object, where: str) -> tuple[int, int]:
+    """Checks the `data_offsets` of one tensor, and gives begin and end.
+
+    Raises:
+        HeaderError: They are no two counts, the first not behind the second.
+    """
     if not isinstance(offsets, list) or len(offsets) != 2:
-        found = f"{len(offsets)} of them" if isinstance(offsets, list) else _kind(offsets)
+        found = f"{len(offsets)} of them" if isinstance(offsets, list) else name_kind(offsets)
         raise HeaderError(f"{where}: expected two `data_offsets`, found {found}", _AGAIN)
     begin, end = (_check_count(value, f"{where}: a data offset") for value in offsets)
     if begin > end:
@@ -221,7 +257,7 @@ def _check_offsets(offsets: object, where: str) -> tuple[int, int]:
 
 def _check_count(value: object, what: str) -> int:
     if type(value) is not int:
-        raise HeaderError(f"{what} is {_kind(value)}, expected a whole number", _AGAIN)
+        raise HeaderError(f"{what} is {name_kind(value)}, expected a whole number", _AGAIN)
     if value < 0:
         raise HeaderError(f"{what} is negative: {value}", _AGAIN)
     if value >= _LIMIT:
@@ -229,9 +265,14 @@ def _check_count(value: object, what: str) -> int:
     return value
 
 
-def _check_shape(shape: object, where: str) -> tuple[int, ...]:
+def check_shape(shape: object, where: str) -> tuple[int, ...]:
+    """Checks the shape of one tensor.
+
+    Raises:
+        HeaderError: It is no list of lengths, or holds more elements than can be counted.
+    """
     if not isinstance(shape, list):
-        raise HeaderError(f"{where}: its shape is {_kind(shape)}, expected a list of lengths", _AGAIN)
+        raise HeaderError(f"{where}: its shape is {name_kind(shape)}, expected a list of lengths", _AGAIN)
     size = 1
     for length in shape:
         # From the left, as the reference does it: [0, 2^40, 2^40] is empty, [2^40, 2^40, 0] overflows.
@@ -241,12 +282,17 @@ def _check_shape(shape: object, where: str) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def _check_dtype(dtype: object, where: str) -> str:
+def check_dtype(dtype: object, where: str) -> str:
+    """Checks the dtype of one tensor.
+
+    Raises:
+        HeaderError: It is no name that the format knows.
+    """
     if not isinstance(dtype, str):
-        raise HeaderError(f"{where}: its dtype is {_kind(dtype)}, expected a name such as `BF16`", _AGAIN)
+        raise HeaderError(f"{where}: its dtype is {name_kind(dtype)}, expected a name such as `BF16`", _AGAIN)
     if dtype not in DTYPES:
         known = find_dtype(dtype)
-        near = [known.name] if known else difflib.get_close_matches(dtype.upper(), DTYPES, 1, 0.4)
+        near = [known.name] if known else difflib.get_close_matches(dtype[:30].upper(), DTYPES, 1, 0.4)
         hint = f"The nearest that safetensors knows is `{near[0]}`." if near else f"Known are {', '.join(DTYPES)}."
         raise HeaderError(f"{where}: unknown dtype `{dtype:.30}`", hint)
     return dtype

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,8 +10,15 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from tiecli.checkpoints.safetensors.header import Header, parse_header
-from tiecli.checkpoints.storedfile import open_regular, read_header, unreadable
-from tiecli.errors import CheckpointError
+from tiecli.checkpoints.storedfile import open_regular, read_header, reading
+from tiecli.errors import (
+    CheckpointError,
+    CheckpointNotFoundError,
+    HeaderError,
+    LfsPointerError,
+    TruncatedFileError,
+    UncoveredBytesError,
+)
 from tiecli.leaves import LeafSpec
 
 DamageKind = Literal[
@@ -26,19 +34,34 @@ DamageKind = Literal[
     "metadata-type",
 ]
 
+_BETWEEN_TENSORS = frozenset({"trailing", "hole", "overlap", "metadata-type"})
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
 
 class Damage(NamedTuple):
-    """One thing that is wrong with a file.
+    """One thing that is wrong with a file; places are counted from the start of its data, ends not included.
 
     Attributes:
         kind: What.
         leaves: The tensors it concerns.
-        facts: The figures that a message about it needs, by name.
+        facts: The figures that a message about it needs, by name:
+            `truncated`: `need` and `have`, the bytes of the `part` that is cut short, which is the
+            `length` of the header, the `header` or the `data`.
+            `trailing`: `count`, the bytes behind the last tensor.
+            `hole`: `start` and `stop`.
+            `overlap`: `start` and `stop`, equal if an empty tensor lies inside another.
+            `repeated-key`: `key`, `count`, and `inside`: the tensor or `__metadata__` whose key it
+            is; empty for a key of the header itself.
+            `size-mismatch`: `dtype`, `shape`, `need` and `have`.
+            `unknown-dtype`: `name`, and `nbytes`: how many bytes the tensor takes; None if unknown.
+            `unreadable`: `reason`, worded to follow "Header is".
+            `lfs-pointer`: `size` of the file it stands for; None if it does not say.
+            `metadata-type`: `key`; `type`, as it is called in a sentence; `text`, the value as JSON.
     """
 
     kind: DamageKind
     leaves: tuple[str, ...] = ()
-    facts: Mapping[str, Any] = MappingProxyType({})
+    facts: Mapping[str, Any] = _NOTHING
 
 
 class FileSurvey(NamedTuple):
@@ -49,11 +72,13 @@ class FileSurvey(NamedTuple):
         path: Where it is, links not followed.
         size: Bytes in the file.
         header: The parsed header of a sound file; None if anything is wrong with it.
-        data_start: Where the data begins, counted from the start of the file; 0 if unknown.
-        infos: What the header says of each tensor, right or wrong: `dtype`, `shape`, `data_offsets`.
+        data_start: Where the data begins, counted from the start of the file; 0 if the header is no JSON object.
+        infos: What the header says of each tensor: `dtype`, `shape`, `data_offsets`. In a damaged
+            file any of them may be missing, or be any JSON value.
         specs: Shape and dtype of each tensor for which both are valid, in the order written.
-        metadata: `__metadata__` as it stands there; None without one.
-        damages: What is wrong, in the order found.
+        metadata: `__metadata__` as it stands there, values that are no strings included; None
+            without one, or if it is no object.
+        damages: What is wrong. Where one damage implies another, only the first is there.
     """
 
     name: str
@@ -66,6 +91,16 @@ class FileSurvey(NamedTuple):
     metadata: Mapping[str, Any] | None
     damages: tuple[Damage, ...] = ()
 
+    @property
+    def legible(self) -> bool:
+        """Whether it can be told which tensors the file holds; if not, that none is listed means nothing."""
+        return self.data_start > 0
+
+    @property
+    def mendable(self) -> bool:
+        """Whether all its tensors are known and all their bytes are there, so that it can be written anew."""
+        return all(it.kind in _BETWEEN_TENSORS or it.facts.get("nbytes") == 0 for it in self.damages)
+
 
 def survey_file(path: Path, name: str) -> FileSurvey:
     """Reads the header of a file, whatever state it is in.
@@ -73,18 +108,62 @@ def survey_file(path: Path, name: str) -> FileSurvey:
     Raises:
         CheckpointNotFoundError: Nothing is there.
         UnreadableFileError: The system refuses, or it is no regular file.
+        SourceChangedError: The file became shorter meanwhile.
     """
     descriptor, status = open_regular(path, name)
+    size = status.st_size
     try:
-        raw = read_header(descriptor, status.st_size, name)
-        header = parse_header(raw, name, status.st_size - 8 - len(raw))
-    except OSError as error:
-        raise unreadable(name, error) from error
-    except CheckpointError as error:
-        facts = {"reason": error.message}
-        return FileSurvey(name, path, status.st_size, None, 0, {}, {}, None, (Damage("unreadable", (), facts),))
+        with reading(name):
+            raw = read_header(descriptor, size, name)
+    except (LfsPointerError, CheckpointNotFoundError, HeaderError, TruncatedFileError) as error:
+        with reading(name):
+            start = os.pread(descriptor, 512, 0)
+        return FileSurvey(name, path, size, None, 0, {}, {}, None, (_find_root(error, start, size),))
     finally:
         os.close(descriptor)
-    return FileSurvey(
-        name, path, status.st_size, header, header.data_start, header.infos, header.specs, header.metadata
-    )
+    have = size - 8 - len(raw)
+    header = None
+    # What the strict reading held when it gave up must be gone before the lenient one begins.
+    with contextlib.suppress(HeaderError, UncoveredBytesError):
+        header = parse_header(raw, name, None)
+    if header is None:
+        return _read_damaged(path, name, size, raw)
+    damages = () if header.data_size == have else (_compare_sizes(header, have),)
+    sound = None if damages else header
+    return FileSurvey(name, path, size, sound, header.data_start, header.infos, header.specs, header.metadata, damages)
+
+
+def _read_damaged(path: Path, name: str, size: int, raw: bytes) -> FileSurvey:
+    # Most files are sound, and never need what this brings along.
+    from tiecli.checkpoints.survey.damages import read_leniently
+
+    found = read_leniently(raw, size - 8 - len(raw))
+    data_start = 8 + len(raw) if found.legible else 0
+    damages = tuple(found.damages)
+    return FileSurvey(name, path, size, None, data_start, found.infos, found.specs, found.metadata, damages)
+
+
+def _find_root(error: CheckpointError, start: bytes, size: int) -> Damage:
+    """Puts into figures why no header could be read at all."""
+    from tiecli.checkpoints.lookalikes import name_lookalike, read_pointer
+
+    length = int.from_bytes(start[:8], "little")
+    if isinstance(error, LfsPointerError):
+        return Damage("lfs-pointer", (), {"size": read_pointer(start)})
+    if isinstance(error, TruncatedFileError):
+        if len(start) < 8:
+            return Damage("truncated", (), {"part": "length", "need": 8, "have": size})
+        return Damage("truncated", (), {"part": "header", "need": length, "have": size - 8})
+    lookalike = name_lookalike(start)
+    if lookalike:
+        return Damage("unreadable", (), {"reason": f"missing: the file is {lookalike[0]}"})
+    return Damage("unreadable", (), {"reason": f"said to be {length:,} bytes long, which the format does not allow"})
+
+
+def _compare_sizes(header: Header, have: int) -> Damage:
+    """Says how the data differs in length from what a header that is sound in itself states."""
+    need = header.data_size
+    if need < have:
+        return Damage("trailing", header.order[-1:], {"count": have - need})
+    cut = tuple(name for name in header.order if header.infos[name]["data_offsets"][1] > have)
+    return Damage("truncated", cut, {"part": "data", "need": need, "have": have})
