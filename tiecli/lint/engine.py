@@ -57,6 +57,8 @@ def run_rules(subject: Subject, rules: Iterable[Rule], *, data: bool) -> Outcome
     found: list[tuple[Rule, Finding]] = []
     not_checked: list[NotChecked] = []
     failures: list[Failure] = []
+    rules = tuple(rules)
+    subject.asked = frozenset(rule.code for rule in rules)
     for rule in rules:
         if subject.unit.format not in rule.formats:
             continue
@@ -65,7 +67,9 @@ def run_rules(subject: Subject, rules: Iterable[Rule], *, data: bool) -> Outcome
             not_checked.append(NotChecked(rule.code, missing))
             continue
         try:
-            found += [(rule, finding) for finding in rule.check(subject)]
+            # What a rule has found before it fails counts.
+            for finding in rule.check(subject):
+                found.append((rule, finding))  # noqa: PERF401
         except TiecliError as error:
             failures.append(Failure(rule.code, error.message))
         except Exception as error:  # noqa: BLE001  # the others still run; the caller says that this one failed

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from tiecli.checkpoints.protocol import Progress, ignore_progress
 from tiecli.checkpoints.survey.orbax import OrbaxSurvey, survey_orbax
 from tiecli.checkpoints.survey.safetensors import SafetensorsSurvey, survey_safetensors
 from tiecli.checkpoints.survey.units import Unit
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from tiecli.checkpoints.protocol import CheckpointReader
     from tiecli.checkpoints.survey.files import FileSurvey
     from tiecli.lint.declaring import DeclaredPair
+    from tiecli.lint.searching import Searcher
+    from tiecli.lint.statistics import Statistics
 
 
 @dataclass
@@ -28,10 +31,14 @@ class Subject:
     Attributes:
         unit: Which checkpoint.
         declared: Ties that the settings declare for it.
+        asked: Codes of the rules that run: figures that only some of them want are left out otherwise.
+        progress: Told the bytes that have been read, of all leaves together.
     """
 
     unit: Unit
     declared: tuple[DeclaredPair, ...] = ()
+    asked: frozenset[str] = frozenset()
+    progress: Progress = ignore_progress
     _opened: list[CheckpointReader] = field(default_factory=list)
 
     @cached_property
@@ -107,6 +114,22 @@ class Subject:
     def stated(self) -> tuple[StatedTie, ...]:
         """Every pair that config, settings, manifest or metadata speak about."""
         return list_stated(self)
+
+    @cached_property
+    def searcher(self) -> Searcher:
+        """Finds equal leaves and compares stated pairs; for rules that need data."""
+        from tiecli.lint.searching import Searcher
+
+        assert self.reader is not None
+        return Searcher(self.reader, self.stated)
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """What the values of every leaf are like; reads all bytes, for rules that need data."""
+        from tiecli.lint.statistics import take_statistics
+
+        assert self.reader is not None
+        return take_statistics(self.reader, ranges="NUM004" in self.asked, progress=self.progress)
 
     def close(self) -> None:
         """Closes what was opened."""
