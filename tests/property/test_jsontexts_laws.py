@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tiecli.architectures.jsontexts import set_member
+from tiecli.architectures.jsontexts import edit_members, set_member
 
 
 def objects(members: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
@@ -57,3 +57,17 @@ def test_setting_twice_is_setting_once(document: dict[str, Any], layout: dict[st
     once = set_member(json.dumps(document, **layout), (), "flag", "true")
 
     assert set_member(once, (), "flag", "true") == once
+
+
+@settings(max_examples=50)
+@given(document=documents, layout=layouts, changes=st.dictionaries(st.sampled_from(["flag", "a", "z", "new"]), scalars))
+def test_many_members_change_at_once(document: dict[str, Any], layout: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Members set or removed together give the document that they give one by one."""
+    text = json.dumps(document, **layout)
+    edits = {key: None if value is None else json.dumps(value) for key, value in changes.items()}
+
+    changed = edit_members(text, (), edits)
+
+    expected = {key: value for key, value in document.items() if edits.get(key, "") is not None}
+    expected |= {key: value for key, value in changes.items() if value is not None}
+    assert json.loads(changed) == json.loads(json.dumps(expected))

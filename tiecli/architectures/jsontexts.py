@@ -1,23 +1,37 @@
-"""JSON texts: setting one member of an object, and leaving every other character alone."""
+"""JSON texts: changing members of an object, and leaving every other character alone."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 _SPACE = " \t\n\r"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Member:
-    """One member of an object: where its key, and its value, stand in the text."""
+    """One member of an object, by its texts: joined by commas, those of all members are what its braces hold.
+
+    Attributes:
+        key: What the text of the key spells.
+        lead: Space before the key.
+        name: The text of the key.
+        colon: What stands between key and value.
+        value: The text of the value.
+        trail: Space behind the value.
+    """
 
     key: str
-    key_start: int
-    key_end: int
-    value_start: int
-    value_end: int
+    lead: str
+    name: str
+    colon: str
+    value: str
+    trail: str
+
+    def __str__(self) -> str:
+        return f"{self.lead}{self.name}{self.colon}{self.value}{self.trail}"
 
 
 def set_member(text: str, place: tuple[str, ...], key: str, value: str) -> str:
@@ -41,53 +55,109 @@ def set_member(text: str, place: tuple[str, ...], key: str, value: str) -> str:
         >>> set_member('{"a": 1, "c": {"x":0}}', ("c",), "b", "true")
         '{"a": 1, "c": {"b":true,"x":0}}'
     """
+    return edit_members(text, place, {key: value})
+
+
+def edit_members(text: str, place: tuple[str, ...], changes: Mapping[str, str | None]) -> str:
+    """Sets and removes members of one object, as `set_member` does, all of them in one pass.
+
+    Args:
+        text: Valid JSON whose root is an object.
+        place: Keys from the root to the object; `()` is the root.
+        changes: By key, the new value as JSON; None removes the member if it is there.
+
+    Raises:
+        ValueError: There is no such object, or a key on the way or to be changed stands there twice.
+
+    Example:
+        >>> edit_members('{"a": 1, "b": 2, "d": 3}', (), {"b": None, "c": "[]"})
+        '{"a": 1, "c": [], "d": 3}'
+    """
+    start = _find_object(text, place)
+    members = list(_members(text, start))
+    end = start + sum(len(str(member)) + 1 for member in members) if members else _skip_space(text, start + 1)
+    _refuse_twins(members, changes.keys())
+    kept = [member for member in members if changes.get(member.key, "") is not None]
+    for member in kept:
+        member.value = changes.get(member.key) or member.value
+    if kept:
+        kept[-1].trail = members[-1].trail
+    known = {member.key for member in members}
+    new = {key: value for key, value in changes.items() if value is not None and key not in known}
+    if members or new:
+        model = members[0] if members else _Member("", "", "", ": ", "", "")
+        _insert(kept, new, replace(model, trail=members[-1].trail if members else text[start + 1 : end]))
+        return text[: start + 1] + ",".join(map(str, kept)) + text[end:]
+    return text
+
+
+def _insert(members: list[_Member], new: Mapping[str, str], model: _Member) -> None:
+    """Puts new members where they belong; `model` lends its spacing where there is no neighbour."""
+    keys = [member.key for member in members]
+    in_order = keys == sorted(keys)
+    for key, value in new.items():
+        position = bisect_left(keys, key) if in_order else len(keys)
+        neighbour = members[max(position - 1, 0)] if members else model
+        # The first member's space is that of the brace, and others may have another.
+        between = members[-1].lead if len(members) > 1 else neighbour.lead
+        added = _Member(key, between, json.dumps(key), neighbour.colon, value, "")
+        if members and position == 0:
+            added.lead, neighbour.lead = neighbour.lead, between
+        else:
+            added.trail, neighbour.trail = neighbour.trail, ""
+        members.insert(position, added)
+        keys.insert(position, key)
+
+
+def _find_object(text: str, place: tuple[str, ...]) -> int:
     start = _skip_space(text, 0)
     for step in place:
-        found = _find_one(list(_members(text, start)), step)
-        if found is None:
+        members = list(_members(text, start))
+        _refuse_twins(members, (step,))
+        position = start + 1
+        for member in members:
+            if member.key == step:
+                start = position + len(member.lead + member.name + member.colon)
+                break
+            position += len(str(member)) + 1
+        else:
             raise ValueError(f"no `{step}`")
-        start = found.value_start
     if text[start] != "{":
         raise ValueError(f"`{'.'.join(place)}` is no object")
-    members = list(_members(text, start))
-    found = _find_one(members, key)
-    if found is not None:
-        return text[: found.value_start] + value + text[found.value_end :]
-    if not members:
-        return f"{text[: start + 1]}{json.dumps(key)}: {value}{text[start + 1 :]}"
-    return _insert(text, members, key, value, start)
-
-
-def _insert(text: str, members: list[_Member], key: str, value: str, start: int) -> str:
-    names = [member.key for member in members]
-    before = [member for member in members if member.key < key] if names == sorted(names) else members
-    neighbour = before[-1] if before else members[0]
-    previous = members.index(neighbour) - 1
-    delimiter = text.index(",", members[previous].value_end) if previous >= 0 else start
-    space = text[delimiter + 1 : neighbour.key_start]
-    written = json.dumps(key) + text[neighbour.key_end : neighbour.value_start] + value
-    if before:
-        return text[: neighbour.value_end] + "," + space + written + text[neighbour.value_end :]
-    return text[: neighbour.key_start] + written + "," + space + text[neighbour.key_start :]
+    return start
 
 
 def _members(text: str, start: int) -> Iterator[_Member]:
     decoder = json.JSONDecoder()
-    position = _skip_space(text, start + 1)
-    while text[start] == "{" and text[position] != "}":
-        key, key_end = decoder.raw_decode(text, position)
+    position = start + 1
+    while text[start] == "{":
+        key_start = _skip_space(text, position)
+        if text[key_start] == "}":
+            return
+        key, key_end = decoder.raw_decode(text, key_start)
         value_start = _skip_space(text, text.index(":", key_end) + 1)
         _, value_end = decoder.raw_decode(text, value_start)
-        yield _Member(key, position, key_end, value_start, value_end)
-        position = _skip_space(text, value_end)
-        position = _skip_space(text, position + 1) if text[position] == "," else position
+        end = _skip_space(text, value_end)
+        yield _Member(
+            key,
+            text[position:key_start],
+            text[key_start:key_end],
+            text[key_end:value_start],
+            text[value_start:value_end],
+            text[value_end:end],
+        )
+        if text[end] == "}":
+            return
+        position = end + 1
 
 
-def _find_one(members: list[_Member], key: str) -> _Member | None:
-    found = [member for member in members if member.key == key]
-    if len(found) > 1:
-        raise ValueError(f"`{key}` stands there {len(found)} times")
-    return found[0] if found else None
+def _refuse_twins(members: list[_Member], keys: Collection[str]) -> None:
+    seen: set[str] = set()
+    for member in members:
+        if member.key in seen and member.key in keys:
+            count = sum(other.key == member.key for other in members)
+            raise ValueError(f"`{member.key}` stands there {count} times")
+        seen.add(member.key)
 
 
 def _skip_space(text: str, position: int) -> int:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tiecli.architectures.jsontexts import set_member
+from tiecli.architectures.jsontexts import edit_members, set_member
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,33 @@ def test_what_cannot_be_set_is_refused(text: str, place: tuple[str, ...], messag
     """A key that stands twice, or a place that is no object, is an error that says so."""
     with pytest.raises(ValueError, match=message):
         set_member(text, place, "flag", "true")
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "expected"),
+    [
+        ('{\n  "a": 1,\n  "b": 2\n}\n', {"b": None}, '{\n  "a": 1\n}\n'),
+        ('{\n  "a": 1,\n  "b": 2\n}\n', {"a": None}, '{\n  "b": 2\n}\n'),
+        ('{"a": 1, "b" : 2 , "d":3}', {"b": None, "c": "4", "x": None}, '{"a": 1, "c": 4, "d":3}'),
+        ('{"a": 1, "b": 2}', {"a": None, "b": None}, "{}"),
+        ('{ "a": 1 }', {"a": None, "b": "2"}, '{ "b": 2 }'),
+        ('{"b": 1, "c": 2}', {"a": "0"}, '{"a": 0, "b": 1, "c": 2}'),
+        ("{ }", {"a": None}, "{ }"),
+        ('{"a": 1}', {}, '{"a": 1}'),
+    ],
+)
+def test_members_go_and_come_together(text: str, changes: dict[str, str | None], expected: str) -> None:
+    """Removed members take their comma along; what stays keeps its spacing, the closing brace included."""
+    assert edit_members(text, (), changes) == expected
+
+
+def test_ten_thousand_members_change_in_one_pass() -> None:
+    """The rows of a large index are renamed in far less than a second."""
+    rows = {f"wrapped.layers.{number:05}.weight": "m.safetensors" for number in range(10_000)}
+    text = json.dumps({"weight_map": rows}, indent=2, sort_keys=True)
+    changes: dict[str, str | None] = dict.fromkeys(rows)
+    changes |= {name.removeprefix("wrapped."): '"m.safetensors"' for name in rows}
+
+    changed = edit_members(text, ("weight_map",), changes)
+
+    assert changed == text.replace("wrapped.", "")
