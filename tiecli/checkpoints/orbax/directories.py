@@ -15,7 +15,10 @@ STEP = "_CHECKPOINT_METADATA"
 DATABASE = "manifest.ocdbt"
 TEMPORARY = ".orbax-checkpoint-tmp"
 DELETION = "_CHECKPOINT_DELETION"
-_COMMITTED = "commit_success.txt"
+COMMITTED = "commit_success.txt"
+
+# Each process writes a database of its own, in a directory that begins so.
+PROCESS = "ocdbt.process_"
 
 # The new API marks what its `save` wrote, but not the steps of its training checkpointer.
 MARKER = "orbax.checkpoint"
@@ -31,6 +34,7 @@ _ARRAYS = (".zarray", "zarr.json")
 _STEP_NAME = re.compile(r"(?:.+_)?([0-9]{1,18})")
 
 Kind = Literal["tree", "json", "aggregate", "unfinished", "empty", "other"]
+Level = Literal["item", "step", "root"]
 
 
 class Listing(NamedTuple):
@@ -84,7 +88,7 @@ def find_step_number(name: str) -> int | None:
 
 def judge_item(path: Path, listing: Listing) -> Kind:
     """Says what a directory is, taken as an item."""
-    processes = any(name.startswith("ocdbt.process_") for name in listing.directories)
+    processes = any(name.startswith(PROCESS) for name in listing.directories)
     if TREE in listing.files:
         # Each process writes a database of its own; the last act of a save joins them.
         return "unfinished" if processes and DATABASE not in listing.files else "tree"
@@ -134,6 +138,20 @@ def _is_item_of_step(path: Path) -> bool:
     return STEP not in listing.files and judge_item(path, listing) in ("tree", "unfinished", "aggregate")
 
 
+def find_level(path: Path, listing: Listing) -> Level:
+    """Says what a directory of a checkpoint is: an item, a step or another directory with items, or one with steps.
+
+    Raises:
+        UnreadableFileError: The system refuses.
+    """
+    kind = judge_item(path, listing)
+    if kind in ("tree", "unfinished"):
+        return "item"
+    if is_step(path, listing):
+        return "step"
+    return "root" if kind == "other" else "item"
+
+
 def is_hollow(path: Path, listing: Listing) -> bool:
     """Whether a directory holds nothing, or only directories that hold nothing.
 
@@ -171,7 +189,7 @@ def is_committed(path: Path) -> bool:
     Raises:
         UnreadableFileError: The system refuses.
     """
-    raw = None if (path / _COMMITTED).exists() else read_text_file(path / STEP, STEP)
+    raw = None if (path / COMMITTED).exists() else read_text_file(path / STEP, STEP)
     try:
         document = {} if raw is None else json.loads(raw)
     except (ValueError, RecursionError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from tiecli.checkpoints.orbax.directories import (
     DATABASE,
@@ -11,12 +11,13 @@ from tiecli.checkpoints.orbax.directories import (
     STEP,
     TEMPORARY,
     TREE,
+    Level,
     Listing,
     Part,
+    find_level,
     find_step_number,
     is_committed,
     is_hollow,
-    is_step,
     judge_item,
     list_directory,
     list_items,
@@ -49,7 +50,7 @@ class Location(NamedTuple):
     """
 
     root: Path
-    level: Literal["item", "step", "root"]
+    level: Level
     item: Path
     item_name: str
     step: Path | None
@@ -68,7 +69,7 @@ def is_orbax(path: Path) -> bool:
         if not path.is_dir():
             return _unfinished_of(path) is not None
         listing = list_directory(path)
-        if _is_temporary(path) or not listing.files.isdisjoint((TREE, STEP, MARKER, DATABASE)):
+        if is_temporary(path) or not listing.files.isdisjoint((TREE, STEP, MARKER, DATABASE)):
             return True
         if any(name.endswith(_SAFETENSORS) for name in listing.files):
             return False
@@ -131,10 +132,10 @@ def _find_item(path: Path, selection: Selection) -> Location:
         path = _climb(path) or path.parent
     _refuse_temporary(path)
     listing = list_directory(path)
-    kind = judge_item(path, listing)
-    if kind in ("tree", "unfinished") or (kind != "other" and not is_step(path, listing)):
+    level = find_level(path, listing)
+    if level == "item":
         return _locate_item(path, listing, selection)
-    if is_step(path, listing):
+    if level == "step":
         return _locate_in_step(path, listing, selection)
     chosen = choose_step(path, listing, selection.step)
     listing = list_directory(chosen.path)
@@ -154,14 +155,14 @@ def _locate_item(path: Path, listing: Listing, selection: Selection) -> Location
     others = () if step is None else list_items(step, list_directory(step))
     check_item(path, Part(_plain(path).name, judge_item(path, listing)), others)
     name = "" if step is None else _plain(path).name
-    number = None if step is None else _number_of(step)
+    number = None if step is None else number_of(step)
     if selection.item not in (None, name) or selection.step not in (None, number):
         raise PartNotFoundError(f"`{path}` is one item already", "Leave out --step and --item.")
     return Location(path, "item", path, name, step, number)
 
 
 def _locate_in_step(path: Path, listing: Listing, selection: Selection) -> Location:
-    number = _number_of(path)
+    number = number_of(path)
     if selection.step not in (None, number):
         what = "is no step of many" if number is None else f"is step {number}"
         raise PartNotFoundError(f"`{path}` {what}, so it has no step {selection.step}", "Leave out --step.")
@@ -169,7 +170,7 @@ def _locate_in_step(path: Path, listing: Listing, selection: Selection) -> Locat
     return Location(path, "step", path / name, name, path, number)
 
 
-def _number_of(step: Path) -> int | None:
+def number_of(step: Path) -> int | None:
     """Reads which step a directory is; what the new API's `save` marks may be called anything and is none."""
     return None if (step / MARKER).exists() else find_step_number(_plain(step).name)
 
@@ -198,7 +199,8 @@ def _plain(path: Path) -> Path:
     return path.resolve() if path.name in ("", "..") else path
 
 
-def _is_temporary(path: Path) -> bool:
+def is_temporary(path: Path) -> bool:
+    """Whether a path lies in, or is, the directory of a save that never ended."""
     return any(TEMPORARY in part for part in _plain(path).parts[-3:])
 
 
@@ -210,7 +212,7 @@ def _unfinished_of(path: Path) -> Path | None:
 
 def _refuse_temporary(path: Path) -> None:
     temporary = None if path.exists() else _unfinished_of(path)
-    if temporary is not None or _is_temporary(path):
+    if temporary is not None or is_temporary(path):
         raise UnfinishedCheckpointError(
             f"`{temporary or path}` is a save that never ended",
             "Wait for it if it is still running; otherwise give an earlier checkpoint.",

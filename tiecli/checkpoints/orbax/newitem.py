@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tiecli.checkpoints.creating import Contents, OrbaxForm
 from tiecli.checkpoints.orbax.datafiles import DataFiles
+from tiecli.checkpoints.orbax.directories import COMMITTED
 from tiecli.checkpoints.orbax.documents import store_name
 from tiecli.checkpoints.orbax.leafdrafts import Encoded, LeafDraft, Taken, View
 from tiecli.checkpoints.orbax.newtree import check_places, compose_documents, prune_record
@@ -29,8 +30,6 @@ from tiecli.keypaths import KeyPath
 from tiecli.leaves import DTYPES, LeafSpec
 from tiecli.manifest import KEY
 from tiecli.ties import Tie
-
-_SUCCESS = "commit_success.txt"
 
 
 def find_view(tie: Tie, spec: LeafSpec, form: OrbaxForm) -> Permuted | None:
@@ -148,7 +147,7 @@ class NewItem:
             yield file
         # The file alone counts, and that on cloud storage only; Orbax writes a path into it, which seldom stays.
         success = f"Checkpoint commit was successful to {target.path.name}"
-        for name, raw in {_SUCCESS: success.encode(), **self.documents}.items():
+        for name, raw in {COMMITTED: success.encode(), **self.documents}.items():
             (item / name).parent.mkdir(mode=0o755, exist_ok=True)
             descriptor = os.open(item / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from tiecli.checkpoints.exchanging import exchange_directory
-from tiecli.checkpoints.orbax.directories import DATABASE, STEP, TREE
+from tiecli.checkpoints.orbax.directories import DATABASE, PROCESS, STEP, TREE
 from tiecli.checkpoints.orbax.drafts import ItemDraft
 from tiecli.checkpoints.orbax.filestore import write_files
 from tiecli.checkpoints.orbax.packing import write_database
@@ -21,7 +21,6 @@ from tiecli.checkpoints.trees import Entry, carry_file, finish_directories, list
 from tiecli.checkpoints.zarr.arrays import METADATA_KEYS
 
 _STORE = (DATABASE, "d", "ocdbt_data", "ocdbt_meta")
-_PROCESS = "ocdbt.process_"
 _ROOT_METADATA = "metadata"
 _BUG = "This is a bug; report it."
 
@@ -202,7 +201,7 @@ class ItemPublishing:
 
 def _is_of_database(name: str) -> bool:
     top = name.partition("/")[0]
-    return top in _STORE or top.startswith(_PROCESS)
+    return top in _STORE or top.startswith(PROCESS)
 
 
 def _list_above(entry: Entry) -> list[str]:
