@@ -52,7 +52,7 @@ FOUND = LintReport((RUN7, RUN8), (DRIFTED, SIZE, TAG), UNCHECKED)
 """Something of every severity, and rules that did not run."""
 BROKEN = LintReport((RUN7, RUN8), (DRIFTED,), UNCHECKED, FAILURES, suppressed=3, stale=1)
 """A rule that failed, a path that is none, and a baseline."""
-CLEAN = LintReport((RUN7,), (), UNCHECKED[:1])
+CLEAN = LintReport((RUN7,), (), (Unchecked("NUM001", "needs --level data", (RUN7,)),))
 """Nothing found, by the rules that ran."""
 EMPTY = LintReport((), (), (), FAILURES[1:])
 """Nothing looked at."""
