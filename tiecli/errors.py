@@ -39,6 +39,7 @@ TiecliError
 │   ├── UnfinishedCheckpointError a save that never ended
 │   ├── UnsupportedCheckpointError a layout, codec or dtype that tiecli does not know
 │   └── SourceChangedError        the source changed while it was read
+├── FixError                      a fix of the linter that cannot be carried out as it stands
 ├── ProcessError                  processes that verify together and lose one of them
 └── TargetError                   a target that cannot be written
     ├── TargetExistsError         something is there already
@@ -217,6 +218,10 @@ class UnsupportedCheckpointError(CheckpointError):
 
 class SourceChangedError(CheckpointError):
     """The source changed while it was being read."""
+
+
+class FixError(TiecliError):
+    """A fix of the linter cannot be carried out as it stands."""
 
 
 class ProcessError(TiecliError):
