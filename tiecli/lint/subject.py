@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tiecli.lint.declaring import DeclaredPair
     from tiecli.lint.searching import Searcher
     from tiecli.lint.statistics import Statistics
+    from tiecli.lint.tails import ZeroTail
 
 
 @dataclass
@@ -130,6 +131,15 @@ class Subject:
 
         assert self.reader is not None
         return take_statistics(self.reader, ranges="NUM004" in self.asked, progress=self.progress)
+
+    @cached_property
+    def zero_tails(self) -> tuple[ZeroTail, ...]:
+        """The files that end in zeros; of a safetensors checkpoint."""
+        from tiecli.lint.tails import find_zero_tails
+
+        if self.reader is None or self.unit.format != "safetensors":
+            return ()
+        return find_zero_tails(self.reader, self.statistics.leaves)
 
     def close(self) -> None:
         """Closes what was opened."""
