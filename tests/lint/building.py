@@ -16,7 +16,7 @@ from tiecli.leaves import DTYPES
 
 NAMES = {
     "float32": "F32", "float64": "F64", "float16": "F16", "int64": "I64", "int32": "I32", "int8": "I8",
-    "uint8": "U8", "bool": "BOOL", "bfloat16": "BF16", "complex64": "C64",
+    "uint8": "U8", "bool": "BOOL", "bfloat16": "BF16", "complex64": "C64", "float8_e4m3fn": "F8_E4M3",
 }  # fmt: skip
 Leaf = NDArray[Any] | tuple[str, tuple[int, ...]]
 """An array; or a dtype as safetensors spells it and a shape, to be filled with numbers drawn by name."""
