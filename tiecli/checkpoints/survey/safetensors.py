@@ -6,10 +6,13 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from tiecli.checkpoints.safetensors.shardindex import SUFFIX, ShardIndex, find_emptied, stays_inside
+from tiecli.checkpoints.safetensors.shardnames import read_shard_name
 from tiecli.checkpoints.storedfile import read_text_file, unreadable
 from tiecli.checkpoints.survey.files import FileSurvey, survey_file
 from tiecli.checkpoints.survey.indexes import IndexSurvey, survey_index
 from tiecli.checkpoints.survey.units import Unit
+from tiecli.errors import CheckpointNotFoundError
 
 
 class SafetensorsSurvey(NamedTuple):
@@ -47,13 +50,44 @@ def survey_safetensors(unit: Unit) -> SafetensorsSurvey:
         CheckpointNotFoundError: A file is gone since the unit was found.
     """
     listing = list_names(unit.directory)
-    index = None if unit.index_name is None else survey_index(unit.directory / unit.index_name, unit.index_name)
-    names = dict.fromkeys((*(index.shards if index else ()), *unit.files))
-    inside = {name: not index or _stays_inside(name) for name in names}
-    there = [name for name in names if inside[name] and (name in listing or (unit.directory / name).exists())]
-    missing = tuple(name for name in names if name not in there)
-    files = tuple(survey_file(unit.directory / name, name) for name in there)
-    return SafetensorsSurvey(unit, files, missing, index, listing)
+    if unit.index_name is None:
+        files = tuple(survey_file(unit.directory / name, name) for name in unit.files)
+        return SafetensorsSurvey(unit, files, (), None, listing)
+    index = survey_index(unit.directory / unit.index_name, unit.index_name)
+    found: list[FileSurvey] = []
+    missing: list[str] = []
+    for name in dict.fromkeys((*_list_shards(index, listing), *unit.files)):
+        file = _survey_shard(unit.directory, name, listing)
+        if file is None:
+            missing.append(name)
+        else:
+            found.append(file)
+    return SafetensorsSurvey(unit, tuple(found), tuple(missing), index, listing)
+
+
+def _list_shards(index: IndexSurvey, listing: frozenset[str]) -> tuple[str, ...]:
+    """Lists the files of an index: those it names, those that tying emptied; by their names if it names none."""
+    if index.document is not None and index.weight_map:
+        if index.problems or index.escapes:
+            return index.shards
+        return index.shards + tuple(
+            name for name in find_emptied(ShardIndex(index.name, index.raw, index.document)) if name in listing
+        )
+    stem = index.name.removesuffix(SUFFIX)
+    return tuple(sorted(name for name in listing if (part := read_shard_name(name)) and part.stem == stem))
+
+
+def _survey_shard(directory: Path, name: str, listing: frozenset[str]) -> FileSurvey | None:
+    """Surveys a file that an index names; None if it is not there, or not to be looked for."""
+    if name not in listing:
+        # A listing that was refused is empty; else only a file of another directory is worth a look.
+        worth = (not listing or "/" in name) and stays_inside(name)
+        if not worth or not os.path.isfile(directory / name):  # noqa: PTH113  # Path's own fails on absurd names
+            return None
+    try:
+        return survey_file(directory / name, name)
+    except CheckpointNotFoundError:
+        return None
 
 
 def list_names(directory: Path) -> frozenset[str]:
@@ -70,9 +104,3 @@ def list_names(directory: Path) -> frozenset[str]:
         return frozenset()
     except OSError as error:
         raise unreadable(str(directory), error) from error
-
-
-def _stays_inside(name: str) -> bool:
-    """Whether a file name of an index stays in its directory, on any system."""
-    parts = name.replace("\\", "/").split("/")
-    return bool(name) and ".." not in parts and not name.startswith("/") and "\0" not in name and name[1:2] != ":"
