@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.lint.building import Case
-from tiecli.checkpoints.survey.units import find_units
+from tiecli.checkpoints.survey.walking import find_units
 from tiecli.lint.declaring import DeclaredPair
 from tiecli.lint.engine import run_rules
 from tiecli.lint.registry import CODES, find_rule, list_rules

@@ -11,6 +11,7 @@ from tiecli.errors import UsageError
 
 if TYPE_CHECKING:
     from tiecli.checkpoints.protocol import CheckpointReader, CheckpointWriter, Target
+    from tiecli.checkpoints.survey.units import Unit
 
 
 def open_reader(path: str | os.PathLike[str], selection: Selection = Selection()) -> CheckpointReader:
@@ -48,6 +49,23 @@ def open_reader(path: str | os.PathLike[str], selection: Selection = Selection()
                 "Leave out --step and --item.",
             )
         return SafetensorsReader(location)
+
+
+def open_unit(unit: Unit) -> CheckpointReader:
+    """Opens a checkpoint that a survey found: of several in one directory, and shards without an index, too.
+
+    Raises:
+        CheckpointError: It is damaged or cannot be read; the class says how.
+        UsageError: It has several parts, none of which is the one that is meant.
+    """
+    if unit.format == "orbax":
+        return open_reader(unit.root)
+    if unit.index_name is not None:
+        return open_reader(unit.directory / unit.index_name)
+    from tiecli.checkpoints.safetensors.huggingface import Location
+    from tiecli.checkpoints.safetensors.reader import SafetensorsReader
+
+    return SafetensorsReader(Location(unit.root, unit.directory, unit.files))
 
 
 def open_writer(reader: CheckpointReader, target: Target) -> CheckpointWriter:

@@ -12,7 +12,7 @@ from tiecli.checkpoints.protocol import Progress, ignore_progress
 from tiecli.checkpoints.survey.orbax import OrbaxSurvey, survey_orbax
 from tiecli.checkpoints.survey.safetensors import SafetensorsSurvey, survey_safetensors
 from tiecli.checkpoints.survey.units import Unit
-from tiecli.errors import CheckpointError
+from tiecli.errors import CheckpointError, PartNotFoundError
 from tiecli.leaves import LeafSpec
 from tiecli.lint.tying import StatedTie, list_stated
 
@@ -74,11 +74,14 @@ class Subject:
     @cached_property
     def reader(self) -> CheckpointReader | None:
         """The checkpoint through the door, which reads sound ones only; None of any other."""
-        from tiecli.checkpoints import open_reader
+        from tiecli.checkpoints import open_unit
 
+        # A leaf that two shards hold has no one value.
+        if len(self.files) > 1 and len(self.specs) < sum(len(file.infos) for file in self.files):
+            return None
         try:
-            reader = open_reader(self.unit.root)
-        except CheckpointError:
+            reader = open_unit(self.unit)
+        except (CheckpointError, PartNotFoundError):
             return None
         self._opened.append(reader)
         return reader

@@ -104,6 +104,12 @@ def _holds_item(path: Path, listing: Listing) -> bool:
     return any(judge_item(child, list_directory(child)) in ("tree", "unfinished") for child in inside)
 
 
+def find_whole(file: Path) -> Path | None:
+    """Finds the step, or else the item that stands alone, that a file lies in; None if it lies in neither."""
+    part = _climb(file)
+    return None if part is None else _holding_step(part) or part
+
+
 def locate(path: Path, selection: Selection) -> Location:
     """Finds the item that is meant.
 

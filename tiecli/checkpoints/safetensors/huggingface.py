@@ -11,7 +11,7 @@ from tiecli.checkpoints.storedfile import read_text_file, unreadable
 from tiecli.errors import CheckpointError, CheckpointNotFoundError
 
 _WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".gguf", ".msgpack", ".npz", ".onnx")
-_BESIDE = (".json", ".txt", ".md", ".jinja", ".model", ".py", ".yaml", ".yml")
+BESIDE = (".json", ".txt", ".md", ".jinja", ".model", ".py", ".yaml", ".yml")
 _ORBAX = ("_METADATA", "_CHECKPOINT_METADATA")
 
 
@@ -56,7 +56,7 @@ def locate(path: Path) -> Location:
     directory = path.parent
     if path.name.endswith(SUFFIX):
         return _from_index(directory, path.name)
-    if path.suffix.lower() in _BESIDE:
+    if path.suffix.lower() in BESIDE:
         return _locate_in(directory, path)
     for name in _names(directory, SUFFIX):
         if _lists(directory, name, path.name):
