@@ -53,7 +53,7 @@ def test_a_page_as_markdown() -> None:
 
     assert page.startswith(
         "# STF001 truncated-file\n\n"
-        "Severity: error, reads array data and config.json, of safetensors and orbax checkpoints. "
+        "Severity: error, reads array data and config.json, of safetensors and Orbax checkpoints. "
         "Fix: safe or unsafe, by what is found. Opt-in: runs only when selected.\n\n"
         "## What it finds\n\nIt ends early.\n"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tiecli.lint.rule import Cure, Need, Rule
+from tiecli.lint.rule import Cure, Format, Need, Rule
 from tiecli.render.lines import Line, Span, align_columns, line
 
 SCHEMA = "tiecli.rules/1"
@@ -20,6 +20,8 @@ _NEEDS: dict[Need, str] = {
     "config": "config.json",
     "tokenizer": "tokenizer.json",
 }
+
+_FORMATS: dict[Format, str] = {"safetensors": "safetensors", "orbax": "Orbax"}
 
 
 def rules_to_text(rules: Iterable[Rule]) -> list[Line]:
@@ -75,6 +77,8 @@ def index_to_markdown(rules: Iterable[Rule]) -> str:
     head = [
         "# Rules of `tiecli lint`",
         "",
+        "Codes and names are permanent; settings take either. [How to choose among them](../lint.md).",
+        "",
         "| code | name | severity | reads | formats | fix |",
         "|---|---|---|---|---|---|",
     ]
@@ -83,7 +87,8 @@ def index_to_markdown(rules: Iterable[Rule]) -> str:
 
 def _facts(rule: Rule) -> str:
     reads = " and ".join(_NEEDS[need] for need in rule.needs)
-    facts = [f"Severity: {rule.severity}", f"reads {reads}", f"of {' and '.join(rule.formats)} checkpoints"]
+    formats = " and ".join(_FORMATS[name] for name in rule.formats)
+    facts = [f"Severity: {rule.severity}", f"reads {reads}", f"of {formats} checkpoints"]
     told = f"{', '.join(facts)}. Fix: {_CURES[rule.cure]}."
     return told if rule.default else f"{told} Opt-in: runs only when selected."
 
