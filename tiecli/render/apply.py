@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tiecli.compare import describe_drift
-from tiecli.render.lines import Line, Span, align_columns, count_of, format_bytes, line
+from tiecli.leaves import format_bytes
+from tiecli.render.lines import Line, Span, align_columns, count_of, line
 from tiecli.reports import ApplyReport, ReportedTie
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tiecli.conversion import ConvertReport
 from tiecli.conversion.report import ConvertedTie
-from tiecli.render.lines import Line, Span, align_columns, count_of, format_bytes, line
+from tiecli.leaves import format_bytes
+from tiecli.render.lines import Line, Span, align_columns, count_of, line
 
 _KEPT = {"omit": "not stored", "alias": "a second name of its bytes"}
 

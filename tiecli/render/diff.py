@@ -6,8 +6,8 @@ from collections import Counter
 
 from tiecli.compare import Comparison
 from tiecli.diffs import DiffEntry, DiffReport
-from tiecli.leaves import LeafSpec
-from tiecli.render.lines import Line, Span, align_columns, count_of, format_bytes, line
+from tiecli.leaves import LeafSpec, format_bytes
+from tiecli.render.lines import Line, Span, align_columns, count_of, line
 
 SCHEMA = "tiecli.diff/1"
 _PLURALS = {"node": "nodes"}

@@ -9,8 +9,9 @@ from pathlib import Path
 from tiecli.checkpoints.protocol import Selection
 from tiecli.compare import describe_drift
 from tiecli.detect import FindReport, Hit
+from tiecli.leaves import format_bytes
 from tiecli.plan import TieRequest
-from tiecli.render.lines import Line, Span, align_columns, count_of, format_bytes, line
+from tiecli.render.lines import Line, Span, align_columns, count_of, line
 
 SCHEMA = "tiecli.find/1"
 MOST_COMMANDS = 10

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from tiecli.checkpoints.protocol import LeafStorage
 from tiecli.keypaths import KeyPath
-from tiecli.render.lines import Line, Span, align_columns, count_of, format_bytes, line
+from tiecli.leaves import format_bytes
+from tiecli.render.lines import Line, Span, align_columns, count_of, line
 from tiecli.render.tree import build_tree, fold_rows
 from tiecli.verbs.inspect import InspectedLeaf, InspectedTie, InspectReport
 

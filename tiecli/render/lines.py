@@ -64,25 +64,6 @@ def align_columns(rows: Sequence[Sequence[str | Span]], right: Sequence[int] = (
     return aligned
 
 
-def format_bytes(nbytes: int) -> str:
-    """Spells a size in binary units, to a tenth.
-
-    Example:
-        >>> format_bytes(154389504)
-        '147.2 MiB'
-        >>> format_bytes(12)
-        '12 B'
-    """
-    size = float(nbytes)
-    if abs(size) < 1024:
-        return f"{nbytes} B"
-    for unit in ("KiB", "MiB", "GiB"):
-        size /= 1024
-        if abs(size) < 1023.95:
-            return f"{size:.1f} {unit}"
-    return f"{size / 1024:.1f} TiB"
-
-
 def count_of(number: int, noun: str, plural: str | None = None) -> str:
     """Spells a count with its noun.
 

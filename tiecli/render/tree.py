@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tiecli.keypaths import Key, KeyPath
-from tiecli.leaves import LeafSpec
-from tiecli.render.lines import Span, count_of, format_bytes
+from tiecli.leaves import LeafSpec, format_bytes
+from tiecli.render.lines import Span, count_of
 
 Row = list[str | Span]
 Signature = tuple[LeafSpec | None, frozenset[tuple[Key, int]]]
