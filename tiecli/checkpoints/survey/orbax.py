@@ -112,6 +112,11 @@ class OrbaxSurvey(NamedTuple):
     leading: tuple[ItemSurvey, ...] = ()
     temporary: tuple[str, ...] = ()
 
+    def list_items(self) -> tuple[ItemSurvey, ...]:
+        """Lists all items, those of older steps included, whose contents were not looked into."""
+        found = {item.place: item for step in self.steps for item in step.items}
+        return (*(found | {item.place: item for item in self.items}).values(),)
+
 
 def survey_orbax(unit: Unit) -> OrbaxSurvey:
     """Looks at the directories and metadata of an Orbax checkpoint; no array data is read.

@@ -13,7 +13,7 @@ from tiecli.checkpoints.ocdbt.files import read_node_file
 from tiecli.checkpoints.orbax.datafiles import list_files
 from tiecli.checkpoints.orbax.directories import DATABASE, PROCESS, Listing
 from tiecli.checkpoints.orbax.joining import join_values
-from tiecli.checkpoints.orbax.treemetadata import TreeMetadata
+from tiecli.checkpoints.orbax.treemetadata import TreeMetadata, TreeNode
 from tiecli.checkpoints.storedfile import unreadable
 from tiecli.checkpoints.zarr.arrays import METADATA_KEYS, ArrayMetadata, parse_array
 from tiecli.errors import CheckpointError, OrbaxMetadataError, UnreadableFileError, UnsupportedCheckpointError
@@ -21,7 +21,7 @@ from tiecli.errors import CheckpointError, OrbaxMetadataError, UnreadableFileErr
 Form = Literal["database", "files", "processes"]
 
 _VERSIONS = {key: version for version, key in METADATA_KEYS.items()}
-_SHOWN = 3
+_SHOWN = 4
 _MOST_RAW = 1 << 20
 
 
@@ -32,7 +32,7 @@ class StoredLeaf(NamedTuple):
         version: Of zarr.
         metadata: What it is; None if that is damaged, or of a kind that tiecli does not read.
         problem: What is damaged of that; empty if nothing is.
-        faults: Chunks that are not there or of a wrong size, the first few of them, each worded to follow "its".
+        faults: Chunks that are not there or of a wrong size, the first few of them, each in words.
     """
 
     version: int
@@ -65,11 +65,14 @@ def find_form(listing: Listing, tree: TreeMetadata) -> Form | None:
         listing: What is in the directory of the item.
         tree: Its tree, whose leaves may be directories.
     """
+    if tree.use_ocdbt is False and _holds_leaves(listing, tree):
+        return "files"
     if DATABASE in listing.files:
-        return "files" if tree.use_ocdbt is False and _holds_leaves(listing, tree) else "database"
+        return "database"
     if any(name.startswith(PROCESS) for name in listing.directories):
         return "processes"
-    return "files" if _holds_leaves(listing, tree) else None
+    lost = not tree.use_ocdbt and any(node.is_array for node in tree.nodes)
+    return "files" if lost or _holds_leaves(listing, tree) else None
 
 
 def _holds_leaves(listing: Listing, tree: TreeMetadata) -> bool:
@@ -102,7 +105,7 @@ def survey_store(item: Path, form: Form, tree: TreeMetadata) -> StoreSurvey | No
     for node in tree.nodes:
         leaf = leaves.get(node.name) if node.is_array else None
         if leaf is not None and leaf.metadata is not None:
-            faults = tuple(islice(_find_faults(node.name, leaf.metadata, values, lengths, complete), _SHOWN))
+            faults = tuple(islice(_find_faults(node, leaf.metadata, values, lengths, complete), _SHOWN))
             if faults:
                 leaves[node.name] = leaf._replace(faults=faults)
     return StoreSurvey(form, "", leaves, {text: tuple(names) for text, names in lengths.short.items()})
@@ -148,12 +151,12 @@ def _read_array(item: Path, name: str, found: Mapping[int, Value], wanted: int) 
 
 
 def _find_faults(
-    name: str, metadata: ArrayMetadata, values: Mapping[str, Value], lengths: _DataLengths, complete: bool
+    node: TreeNode, metadata: ArrayMetadata, values: Mapping[str, Value], lengths: _DataLengths, complete: bool
 ) -> Iterator[str]:
     """Yields what is wrong with the chunks of a leaf; ends soon after those that are there, however many it states."""
     expected = metadata.stored_nbytes
     for suffix in metadata.chunk_keys():
-        value = values.get(f"{name}/{suffix}")
+        value = values.get(f"{node.name}/{suffix}")
         if value is None:
             if complete:
                 yield f"chunk `{suffix}` is missing"
@@ -161,7 +164,7 @@ def _find_faults(
             wanted = "more" if expected is None else f"{expected:,}"
             yield f"chunk `{suffix}` has {value.nbytes:,} bytes, expected {wanted}"
         elif value.file:
-            lengths.check(value, name)
+            lengths.check(value, node.path.spelling)
 
 
 class _DataLengths:

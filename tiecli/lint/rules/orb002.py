@@ -1,0 +1,80 @@
+"""ORB002: a step without the file that says it was committed, beside others that have it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tiecli.checkpoints.orbax.directories import COMMITTED
+from tiecli.checkpoints.survey.orbax import StepSurvey
+from tiecli.lint.edits import WriteText
+from tiecli.lint.rule import Finding, Fix, Rule
+from tiecli.lint.subject import Subject
+
+_SHOWN = 3
+
+
+def check(subject: Subject) -> Iterator[Finding]:
+    """Yields one finding a step."""
+    steps = subject.orbax.steps
+    marked = [step for step in steps if step.marked]
+    for step in steps:
+        inside = any(COMMITTED in item.listing.files for item in step.items if item.place != step.place)
+        if step.marked or step.hollow or not (marked or inside):
+            continue
+        name = subject.unit.directory.absolute().name if step.place == "." else step.place
+        called = f"`{name}`" if step.number is None else f"Step {step.number}"
+        others = _name_steps(marked) if marked else "its items have one"
+        yield Finding(
+            f"{called} has no `{COMMITTED}`, while {others}.",
+            file="" if step.place == "." else step.place,
+            fix=_make_fix(step, name),
+            hint="Compare the step with its source before anything else; a copy may have been cut short.",
+        )
+
+
+def _name_steps(steps: Sequence[StepSurvey]) -> str:
+    if len(steps) > _SHOWN:
+        return f"{len(steps):,} other steps have one"
+    numbers = " and ".join(str(step.number) for step in reversed(steps))
+    return f"step {numbers} has one" if len(steps) == 1 else f"steps {numbers} have one"
+
+
+def _make_fix(step: StepSurvey, name: str) -> Fix | None:
+    """Makes a fix for a step that shows no other sign of a save that was cut off."""
+    kinds = {item.kind for item in step.items}
+    if not step.committed or "unfinished" in kinds or kinds <= {"empty"}:
+        return None
+    path = COMMITTED if step.place == "." else f"{step.place}/{COMMITTED}"
+    # What Orbax writes is the path of the step, which seldom stays; nobody reads it.
+    text = f"Checkpoint commit was successful to {name}"
+    return Fix(f"add `{path}`", (WriteText(path, text),), safe=False)
+
+
+RULE = Rule(
+    code="ORB002",
+    name="commit-marker-missing",
+    severity="warning",
+    needs=("header",),
+    formats=("orbax",),
+    cure="either",
+    check=check,
+    what="""\
+A step has no `commit_success.txt`, while other steps of the run have one, or the items in it do.
+Orbax writes the file last. Runs in which no step has one are left alone: older versions did without on local disks.""",
+    why="""\
+In a bucket, where nothing can be renamed, the file is what tells a whole step from one that is being written.
+A step copied there without it counts as temporary: restoring ends with `Found incomplete checkpoint`, and a clean-up
+may delete it. On a local disk Orbax restores the step as it is, so the loss shows only after the copy.""",
+    mend="""\
+Unsafe: `--unsafe-fixes` adds the file. That makes a step count as whole, which nobody but its source can tell:
+the file may be missing because the copy stopped before its end. There is no fix where the step itself shows that it
+is not whole: an item lacks its `_METADATA` or manifest, or the metadata of the step say when its save began, and not
+when it ended.""",
+    bad="""\
+checkpoints/1000/   _CHECKPOINT_METADATA  commit_success.txt  default/
+checkpoints/2000/   _CHECKPOINT_METADATA  default/""",
+    good="""\
+checkpoints/1000/   _CHECKPOINT_METADATA  commit_success.txt  default/
+checkpoints/2000/   _CHECKPOINT_METADATA  commit_success.txt  default/""",
+    threads=("maxtext#5260", "orbax#394"),
+)
