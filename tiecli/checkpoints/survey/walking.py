@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from tiecli.checkpoints.lookalikes import name_lookalike
-from tiecli.checkpoints.orbax.directories import DATABASE, MARKER, STEP, TEMPORARY, TREE
+from tiecli.checkpoints.orbax.directories import (
+    DATABASE,
+    MARKER,
+    STEP,
+    TEMPORARY,
+    TREE,
+    Listing,
+    find_step_number,
+    judge_item,
+)
 from tiecli.checkpoints.orbax.location import find_whole, is_orbax
-from tiecli.checkpoints.pathglobs import MAGIC, compile_glob
+from tiecli.checkpoints.pathglobs import MAGIC
 from tiecli.checkpoints.safetensors.huggingface import BESIDE
 from tiecli.checkpoints.safetensors.shardindex import SUFFIX
 from tiecli.checkpoints.storedfile import unreadable
+from tiecli.checkpoints.survey.listings import HeldDirectory, Listings
 from tiecli.checkpoints.survey.units import WEIGHTS, Unit, find_unit, list_units
 from tiecli.errors import CheckpointError, CheckpointNotFoundError
 
@@ -40,15 +49,6 @@ class Found(NamedTuple):
 
     units: tuple[Unit, ...]
     problems: tuple[Problem, ...]
-
-
-class _Directory(NamedTuple):
-    """What a directory holds: links count as what they lead to."""
-
-    files: frozenset[str]
-    directories: tuple[str, ...]
-    links: frozenset[str]
-    identity: tuple[int, int] | None
 
 
 def find_units(path: Path) -> tuple[Unit, ...]:
@@ -83,7 +83,8 @@ class _Search:
     """One search; directories that several paths lead through are listed once."""
 
     def __init__(self) -> None:
-        self._listings: dict[str, _Directory] = {}
+        self._listings = Listings()
+        self._look = self._listings.look
         self._units: dict[tuple[object, ...], Unit] = {}
         self._problems: list[Problem] = []
 
@@ -104,9 +105,13 @@ class _Search:
             self._units.setdefault(self._identify(unit), unit)
 
     def finish(self) -> Found:
-        """Gives what was found, without what lies inside of an Orbax checkpoint that was found, too."""
+        """Gives what was found, without parts of an Orbax checkpoint that was found whole."""
         whole = {unit.root.absolute() for unit in self._units.values() if unit.format == "orbax"}
-        units = [unit for unit in self._units.values() if not whole or whole.isdisjoint(unit.root.absolute().parents)]
+        units = [
+            unit
+            for unit in self._units.values()
+            if unit.format != "orbax" or whole.isdisjoint(unit.root.absolute().parents)
+        ]
         return Found(tuple(sorted(units, key=lambda unit: str(unit.root))), tuple(self._problems))
 
     def _find(self, given: str) -> Iterator[Unit]:
@@ -118,7 +123,7 @@ class _Search:
         if there:
             yield from self._find_below(path) if path.is_dir() else self._find_around(path)
         elif MAGIC.search(given):
-            for match in self._expand(given):
+            for match in self._listings.expand(given):
                 yield from self._find_below(match) if match.is_dir() else self._find_around(match, sure=False)
         else:
             raise CheckpointNotFoundError(
@@ -136,7 +141,7 @@ class _Search:
         if whole is not None:
             yield Unit(whole, "orbax", whole)
             return
-        names = self._list(file.parent, lenient=True).files
+        names = self._look(file.parent, lenient=True).files
         if file.name.endswith((WEIGHTS, SUFFIX)):
             yield find_unit(file, names)
         elif file.suffix.lower() in BESIDE:
@@ -151,16 +156,13 @@ class _Search:
             yield find_unit(file, names)
 
     def _find_below(self, top: Path) -> Iterator[Unit]:
-        """Finds every checkpoint in a directory and below it; not inside of Orbax checkpoints."""
-        if is_orbax(top):
-            yield Unit(top, "orbax", top)
-            return
+        """Finds every checkpoint in a directory and below it."""
         seen: set[tuple[int, int] | None] = set()
         waiting = [top]
         while waiting:
             directory = waiting.pop()
             try:
-                held = self._list(directory)
+                held = self._look(directory)
             except CheckpointError as error:
                 if directory == top:
                     raise
@@ -170,76 +172,49 @@ class _Search:
             if held.identity in seen:
                 continue
             seen.add(held.identity)
-            if directory != top and self._is_orbax_below(directory, held):
+            inside = sorted((name for name in held.directories if not name.startswith(".")), reverse=True)
+            if self._is_orbax(directory, held, named=directory == top):
                 yield Unit(directory, "orbax", directory)
-                continue
-            yield from list_units(directory, held.files)
-            waiting += [directory / name for name in reversed(held.directories) if not name.startswith(".")]
+                # Between its steps, a root may hold other things; what has a mark of its own is whole.
+                inside = [it for it in inside if not _is_of_root(it)] if held.files.isdisjoint(_MARKS) else []
+            else:
+                yield from list_units(directory, held.files)
+            waiting += [directory / name for name in inside]
 
-    def _is_orbax_below(self, directory: Path, held: _Directory) -> bool:
-        """Whether a directory that was met is an Orbax checkpoint; those that nobody named need some sign of it."""
-        if not held.files.isdisjoint(_MARKS) or TEMPORARY in directory.name:
-            return True
-        if not held.directories or any(name.endswith((WEIGHTS, SUFFIX)) for name in held.files):
-            return False
-        return held.files.isdisjoint(_GROUPS) and not self._is_bare(directory, held) and is_orbax(directory)
-
-    def _is_bare(self, directory: Path, held: _Directory) -> bool:
-        """Whether a directory and those in it hold no file, as a tree of dates may that waits for some."""
-        return not held.files and not any(self._list(directory / name, lenient=True).files for name in held.directories)
-
-    def _expand(self, pattern: str) -> Iterator[Path]:
-        """Lists what a glob matches, hidden names left out; nothing inside of what it matches."""
-        parts = pattern.split("/")
-        literal = next(place for place, part in enumerate(parts) if MAGIC.search(part))
-        base = "/".join(parts[:literal]) or ("/" if pattern.startswith("/") else ".")
-        if "/".join(parts[literal:]).strip("/") == "**":
-            yield from [Path(base)] * Path(base).is_dir()
-            return
-        expression = compile_glob("/".join(parts[literal:]))
-        depth = None if "**" in parts else len([part for part in parts[literal:] if part])
-        seen: set[tuple[int, int] | None] = set()
-        waiting = [""] if Path(base).is_dir() else []
-        while waiting:
-            inside = waiting.pop()
-            held = self._list(Path(base, inside), lenient=True)
-            if held.identity in seen:
-                continue
-            seen.add(held.identity)
-            for name in sorted(held.files):
-                if not name.startswith(".") and expression.fullmatch(inside + name):
-                    yield Path(base, inside + name)
-            for name in held.directories:
-                if name.startswith("."):
-                    continue
-                if expression.fullmatch(inside + name):
-                    yield Path(base, inside + name)
-                elif depth is None or inside.count("/") + 1 < depth:
-                    waiting.append(f"{inside}{name}/")
-
-    def _list(self, directory: Path, *, lenient: bool = False) -> _Directory:
-        """Lists a directory, once.
+    def _is_orbax(self, directory: Path, held: HeldDirectory, *, named: bool) -> bool:
+        """Whether a directory is one Orbax checkpoint: an item, a step, or a root of steps.
 
         Args:
             directory: Which.
-            lenient: Whether one that may not be listed counts as empty: a file in it may be readable all the same.
-
-        Raises:
-            UnreadableFileError: The system refuses.
+            held: What is in it.
+            named: Whether somebody gave it; one that was met needs more than an empty tree of numbers.
         """
-        key = str(directory)
-        if key not in self._listings:
-            try:
-                self._listings[key] = _list_directory(directory)
-            except OSError as error:
-                if lenient:
-                    return _Directory(frozenset(), (), frozenset(), None)
-                raise unreadable(key, error) from error
-        return self._listings[key]
+        if not held.files.isdisjoint(_MARKS) or TEMPORARY in directory.name:
+            return True
+        if any(name.endswith((WEIGHTS, SUFFIX)) for name in held.files) or not held.files.isdisjoint(_GROUPS):
+            return False
+        if not named and (not held.directories or self._is_bare(directory, held)):
+            return False
+        if not is_orbax(directory):
+            return False
+        numbered = find_step_number(directory.absolute().name) is not None
+        return numbered or any(map(_is_of_root, held.directories)) or self._is_whole(directory, held)
+
+    def _is_whole(self, directory: Path, held: HeldDirectory) -> bool:
+        """Whether a directory without marks is an item, or holds items and nothing else."""
+        if judge_item(directory, Listing(held.files, held.directories)) == "unfinished":
+            return True
+        children = [(directory / name, self._look(directory / name, lenient=True)) for name in held.directories]
+        kinds = [judge_item(path, Listing(inner.files, inner.directories)) for path, inner in children]
+        return "other" not in kinds and all(inner.files.isdisjoint(_GROUPS) for _, inner in children)
+
+    def _is_bare(self, directory: Path, held: HeldDirectory) -> bool:
+        """Whether a directory and those in it hold no file, as a tree of dates may that waits for some."""
+        return not held.files and not any(self._look(directory / name, lenient=True).files for name in held.directories)
 
     def _identify(self, unit: Unit) -> tuple[object, ...]:
         """Gives what a checkpoint shares only with itself, whatever path or link leads to it."""
-        held = self._list(unit.directory, lenient=True)
+        held = self._look(unit.directory, lenient=True)
         names = (*unit.files, *((unit.index_name,) if unit.index_name else ()))
         if held.links.isdisjoint(names):
             return (held.identity or str(unit.directory), unit.format, names)
@@ -247,25 +222,9 @@ class _Search:
         return tuple(_identify_file(unit.directory / name) for name in (*names, *shards, *_TEXTS))
 
 
-def _list_directory(directory: Path) -> _Directory:
-    files: list[str] = []
-    directories: list[str] = []
-    links: list[str] = []
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            (directories if is_directory(entry) else files).append(entry.name)
-            if entry.is_symlink():
-                links.append(entry.name)
-    status = directory.stat()
-    return _Directory(frozenset(files), tuple(sorted(directories)), frozenset(links), (status.st_dev, status.st_ino))
-
-
-def is_directory(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a directory, or a link to one; a link that leads nowhere is not."""
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
+def _is_of_root(name: str) -> bool:
+    """Whether a directory's name is that of a step, or of a save that never ended."""
+    return find_step_number(name) is not None or TEMPORARY in name
 
 
 def _identify_file(path: Path) -> object:
