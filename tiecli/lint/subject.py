@@ -14,6 +14,8 @@ from tiecli.checkpoints.survey.safetensors import SafetensorsSurvey, survey_safe
 from tiecli.checkpoints.survey.units import Unit
 from tiecli.errors import CheckpointError, PartNotFoundError
 from tiecli.leaves import LeafSpec
+from tiecli.lint.naming import Naming, read_names
+from tiecli.lint.placing import Placement, place_leaves
 from tiecli.lint.tying import StatedTie, list_stated
 
 if TYPE_CHECKING:
@@ -70,6 +72,16 @@ class Subject:
     def homes(self) -> Mapping[str, str]:
         """In which file each leaf is, by name; of a safetensors checkpoint."""
         return {name: file.name for file in reversed(self.files) for name in file.infos}
+
+    @cached_property
+    def naming(self) -> Naming:
+        """What the names of all leaves show at one look."""
+        return read_names(self)
+
+    @cached_property
+    def placement(self) -> Placement:
+        """Where index and files disagree about what is where."""
+        return place_leaves(self)
 
     @cached_property
     def reader(self) -> CheckpointReader | None:

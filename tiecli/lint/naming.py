@@ -1,0 +1,96 @@
+"""Naming: what the names of all leaves show at one cheap look, shared by the rules that go by names."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from tiecli.lint.tying import list_names
+
+if TYPE_CHECKING:
+    from tiecli.lint.subject import Subject
+
+
+class Naming(NamedTuple):
+    """What the names show.
+
+    Attributes:
+        names: All of them, in the order of the files.
+        text: The same, one a line.
+        alone: Those that no other name is like but for its digits; never one of many like layers.
+        uneven: Whether some leaf of a repeated layer may be missing in one of them.
+    """
+
+    names: tuple[str, ...]
+    text: str
+    alone: tuple[str, ...]
+    uneven: bool
+
+
+def read_names(subject: Subject) -> Naming:
+    """Looks at the names of all leaves once."""
+    names = tuple(list_names(subject))
+    text = "\n".join(names)
+    # Forms are names without their digits: a hundred layers leave one name, at a tenth of an expression's price.
+    forms = _delete_digits(text).split(b"\n")
+    if len(forms) != len(names):
+        forms = [_delete_digits(name) for name in names]
+    counts = Counter(forms)
+    alone = tuple(name for name, form in zip(names, forms, strict=True) if counts[form] == 1)
+    return Naming(names, text, alone, any(_find_uneven(counts)))
+
+
+def _delete_digits(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass").translate(None, b"0123456789")
+
+
+def _find_uneven(counts: Counter[bytes]) -> Iterator[bool]:
+    """Says of each stack of layers whether its leaves are not there equally often, or in multiples of that."""
+    stacks: dict[bytes, list[int]] = {}
+    for form, count in counts.items():
+        stack, dots, _ = form.partition(b"..")
+        if dots and count > 1:
+            stacks.setdefault(stack, []).append(count)
+    for found in stacks.values():
+        usual = Counter(found).most_common(1)[0][0]
+        yield any(count % usual for count in found)
+
+
+class Layer(NamedTuple):
+    """The leaves of one layer: what their names hold behind its number.
+
+    Attributes:
+        stack: What stands before the number, its dot included.
+        number: Which one.
+        rests: What stands behind, by leaf.
+    """
+
+    stack: str
+    number: int
+    rests: frozenset[str]
+
+    def spell(self, rest: str) -> str:
+        """Spells the name of a leaf of this layer."""
+        return f"{self.stack}{self.number}.{rest}"
+
+
+def list_stacks(names: Sequence[str]) -> Iterator[tuple[Layer, ...]]:
+    """Lists runs of layers: names that differ in their first number, or in their second, each run in order."""
+    stacks: dict[str, dict[int, set[str]]] = {}
+    for name in names:
+        for stack, number, rest in _split(name):
+            stacks.setdefault(stack, {}).setdefault(number, set()).add(rest)
+    for stack, layers in stacks.items():
+        yield tuple(Layer(stack, number, frozenset(layers[number])) for number in sorted(layers))
+
+
+def _split(name: str) -> Iterator[tuple[str, int, str]]:
+    """Splits a name at its first number, and at its second."""
+    start = found = 0
+    while found < 2 and (dot := name.find(".", start)) >= 0:
+        part = name[start:dot]
+        if part.isdecimal() and part.isascii() and len(part) < 10:
+            found += 1
+            yield name[:start], int(part), name[dot + 1 :]
+        start = dot + 1
