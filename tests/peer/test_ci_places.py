@@ -19,8 +19,8 @@ FIXTURES = ROOT / "fixtures"
 SNIPPETS = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "docs" / "ci.md").read_text(), re.MULTILINE | re.DOTALL)
 
 
-def run_module(name: str, *arguments: object, at: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """Runs a module of the extra `peer`, or skips."""
+def run_module(name: str, *arguments: object, at: Path) -> subprocess.CompletedProcess[str]:
+    """Runs a module of the extra `peer` in a directory, or skips."""
     if find_spec(name) is None:
         pytest.skip(f"{name} comes with the extra `peer`")
     # Hooks find the `tiecli` of this environment.
@@ -30,15 +30,15 @@ def run_module(name: str, *arguments: object, at: Path = ROOT) -> subprocess.Com
     return subprocess.run(command, cwd=at, env=environment, capture_output=True, text=True, check=False)
 
 
-def assert_follows(document: Path, schema: str) -> None:
+def assert_follows(document: Path, schema: str, directory: Path) -> None:
     """A file is what the schema of its owner says, as check-jsonschema carries it."""
-    done = run_module("check_jsonschema", "--builtin-schema", f"vendor.{schema}", document)
+    done = run_module("check_jsonschema", "--builtin-schema", f"vendor.{schema}", document, at=directory)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_action_follows_githubs_schema() -> None:
+def test_the_action_follows_githubs_schema(tmp_path: Path) -> None:
     """Inputs, outputs and steps of a composite action."""
-    assert_follows(ROOT / "action.yml", "github-actions")
+    assert_follows(ROOT / "action.yml", "github-actions", tmp_path)
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS)
@@ -48,15 +48,15 @@ def test_snippets_follow_the_schemas_of_their_places(snippet: str, tmp_path: Pat
     file = tmp_path / "snippet.yml"
     file.write_text(snippet)
     if "repos" in document:
-        done = run_module("pre_commit", "validate-config", file)
+        done = run_module("pre_commit", "validate-config", file, at=tmp_path)
         assert done.returncode == 0, done.stdout
     else:
-        assert_follows(file, "github-workflows" if "jobs" in document else "gitlab-ci")
+        assert_follows(file, "github-workflows" if "jobs" in document else "gitlab-ci", tmp_path)
 
 
-def test_precommit_accepts_the_manifest() -> None:
+def test_precommit_accepts_the_manifest(tmp_path: Path) -> None:
     """Every member is known, and of the right kind."""
-    done = run_module("pre_commit", "validate-manifest", ROOT / ".pre-commit-hooks.yaml")
+    done = run_module("pre_commit", "validate-manifest", ROOT / ".pre-commit-hooks.yaml", at=tmp_path)
     assert done.returncode == 0, done.stdout
 
 
