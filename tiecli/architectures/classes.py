@@ -1,4 +1,4 @@
-"""Model classes: what each known class ties, and what switches it, from classes.json."""
+"""Model classes: what each known class ties, and what switches it, from classes.json and heads.json."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
 class ModelClass:
-    """One row of classes.json: what a model class ties, and what switches it.
+    """One row of classes.json or heads.json: what a model class ties, or keeps apart, and what switches it.
 
-    Source: transformers 5.23.0 and 4.57.6, asked by `fixtures/make_architectures.py`.
+    Source: transformers 5.23.0 and 4.57.6, asked by `fixtures/make_architectures.py` and `make_heads.py`.
 
     Attributes:
         name: The class, as `architectures` in config.json spells it.
@@ -46,7 +46,7 @@ class ModelClass:
         prefix of the bare model: `wte.weight` for `transformer.wte.weight`.
         """
         prefix = self.prefix + "."
-        spellings = [self.ties, self.stored]
+        spellings = [self.ties] if self.stored is self.ties else [self.ties, self.stored]
         if self.prefix:
             spellings += [
                 {alias.removeprefix(prefix): name.removeprefix(prefix) for alias, name in spelling.items()}
@@ -56,17 +56,48 @@ class ModelClass:
         return max(found, key=lambda pairs: sum(name in names for name in {name for pair in pairs for name in pair}))
 
 
+@lru_cache(maxsize=1024)
 def find_model_class(name: str) -> ModelClass | None:
-    """Finds a class by the name that `architectures` in config.json gives it.
+    """Finds a class that ties something by the name that `architectures` in config.json gives it.
 
     Example:
         >>> find_model_class("T5ForConditionalGeneration").scales
         True
     """
-    row = _load_table().get(name)
-    if row is None:
-        return None
-    default = row["default"]
+    row = _load_table("classes.json").get(name)
+    return None if row is None else _build(name, row)
+
+
+@lru_cache(maxsize=1024)
+def find_untied_class(name: str) -> ModelClass | None:
+    """Finds a class whose output head stands alone whatever the flag says; its `ties` are head and embedding.
+
+    Example:
+        >>> dict(find_untied_class("CpmAntForCausalLM").ties)
+        {'lm_head.weight': 'cpmant.input_embedding.weight'}
+    """
+    row = _load_table("heads.json").get(name)
+    return _build(name, row) if row is not None and "ties" in row else None
+
+
+def count_extra_rows(name: str) -> int:
+    """Counts the rows that a class's input embedding has beyond `vocab_size` by design, in its default config.
+
+    Example:
+        >>> count_extra_rows("MllamaForConditionalGeneration"), count_extra_rows("LlamaForCausalLM")
+        (8, 0)
+    """
+    rows: int = _load_table("heads.json").get(name, {}).get("more", 0)
+    return rows
+
+
+def default_of_type(model_type: str) -> bool | None:
+    """Says what an absent flag means in a config of this `model_type`; None for an unknown type."""
+    return _defaults_by_type().get(model_type)
+
+
+def _build(name: str, row: Mapping[str, Any]) -> ModelClass:
+    default = row.get("default", False)
     return ModelClass(
         name=name,
         ties=row["ties"],
@@ -80,22 +111,17 @@ def find_model_class(name: str) -> ModelClass | None:
     )
 
 
-def default_of_type(model_type: str) -> bool | None:
-    """Says what an absent flag means in a config of this `model_type`; None for an unknown type."""
-    return _defaults_by_type().get(model_type)
-
-
 @cache
-def _load_table() -> Mapping[str, Any]:
+def _load_table(file: str) -> Mapping[str, Any]:
     # This module's own loader, which reads zip files too; `importlib.resources` costs 20 ms at start-up.
     loader: Any = __spec__.loader
-    table: Mapping[str, Any] = json.loads(loader.get_data(__file__.removesuffix("classes.py") + "classes.json"))
+    table: Mapping[str, Any] = json.loads(loader.get_data(__file__.removesuffix("classes.py") + file))
     return table
 
 
 @cache
 def _defaults_by_type() -> Mapping[str, bool]:
-    return {row["type"]: row["default"] for row in _load_table().values()}
+    return {row["type"]: row["default"] for row in _load_table("classes.json").values()}
 
 
 def _expand(alias: str, canonical: str, names: Collection[str]) -> Iterator[tuple[str, str]]:

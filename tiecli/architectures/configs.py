@@ -96,19 +96,19 @@ def read_flag(document: Mapping[str, Any], model_class: ModelClass) -> Reading:
             newer = at_top or bool(implied)
         case "top":
             newer = at_top
-    place = _place(model_class, top, inner)
+    place = _place(model_class, top, inner, tied=newer or older)
     if newer != older:
         place += f", as transformers {5 if newer else 4} reads it"
     return Reading(newer, older, place)
 
 
-def _place(model_class: ModelClass, top: bool | None, inner: bool | None) -> str:
+def _place(model_class: ModelClass, top: bool | None, inner: bool | None, *, tied: bool) -> str:
     """Says where the answer stands, for people."""
     name = model_class.name
-    if model_class.flag == "always":
-        return f"{name} ties whatever {FLAG} says"
+    if model_class.flag in ("always", "never"):
+        return f"{name} {'ties' if model_class.flag == 'always' else 'does not tie'} whatever {FLAG} says"
     if inner is not None and (top is None or inner != top):
         return f"{model_class.nested}.{FLAG} is {json.dumps(inner)} ({name})"
     if top is not None:
         return f"{FLAG} is {json.dumps(top)} ({name})"
-    return f"{FLAG} is absent, and {name} ties by default"
+    return f"{FLAG} is absent, and {name} {'ties' if tied else 'does not tie'} by default"

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from tiecli.architectures.configs import FLAG, NESTED_KEYS, find_class, flag_at, read_flag
-from tiecli.architectures.roles import find_role, named_like_ties
+from tiecli.architectures.classes import ModelClass, find_untied_class
+from tiecli.architectures.configs import FLAG, NESTED_KEYS, class_names, find_class, flag_at, read_flag
+from tiecli.architectures.roles import list_roles, named_like_ties
+
+_MOST_HEADS = 16
+"""Where more leaves than that are named like heads, names say nothing; and pairing all with all takes time."""
+
+# Source: the names of the classes in classes.json; those that end so compute the next token.
+_LANGUAGE_MODELS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 
 
 class KnownPair(NamedTuple):
@@ -18,7 +25,9 @@ class KnownPair(NamedTuple):
         newer: Whether transformers 5 ties them.
         older: Whether transformers 4 does.
         origin: Where that stands, for people.
-        guessed: Whether names alone make them a pair, because the class is not known.
+        kind: `whole` as the class names them; `bare` as the model without its head does;
+            `layered` where a pattern stands for many layers, which other settings switch
+            as well; `guessed` by name, because the class is not known.
     """
 
     alias: str
@@ -26,7 +35,7 @@ class KnownPair(NamedTuple):
     newer: bool
     older: bool
     origin: str
-    guessed: bool = False
+    kind: Literal["whole", "bare", "layered", "guessed"] = "whole"
 
 
 def known_pairs(document: Mapping[str, Any], names: Collection[str]) -> tuple[KnownPair, ...]:
@@ -42,25 +51,62 @@ def known_pairs(document: Mapping[str, Any], names: Collection[str]) -> tuple[Kn
         [('lm_head.weight', False)]
     """
     model_class = find_class(document)
-    if model_class is None:
-        return tuple(_guess_pairs(document, names))
-    reading = read_flag(document, model_class)
-    origin = f"config.json: {reading.place}"
-    return tuple(
-        KnownPair(alias, canonical, reading.newer, reading.older, origin)
-        for alias, canonical in model_class.spell(names)
-    )
+    if model_class is not None:
+        reading = read_flag(document, model_class)
+        return _pairs_of(model_class, names, reading.newer, reading.older, f"config.json: {reading.place}")
+    untied = next(filter(None, map(find_untied_class, class_names(document))), None)
+    if untied is not None:
+        # Older releases of such a class may have tied; only a flag that says no is certain.
+        older = any(values) if (values := tuple(read_flags(document).values())) else True
+        return _pairs_of(untied, names, False, older, f"config.json: {untied.name} does not tie")
+    return tuple(_guess_pairs(document, names))
+
+
+def read_flags(document: Mapping[str, Any]) -> Mapping[tuple[str, ...], bool]:
+    """Gives the flag at each place where a config of an unknown class may keep it, as far as it is there.
+
+    Example:
+        >>> dict(read_flags({"tie_word_embeddings": True, "text_config": {"tie_word_embeddings": False}}))
+        {(): True, ('text_config',): False}
+    """
+    places = {place: flag_at(document, place) for place in ((), *((key,) for key in NESTED_KEYS))}
+    return {place: value for place, value in places.items() if value is not None}
+
+
+def implies_head(document: Mapping[str, Any]) -> bool:
+    """Whether a class under `architectures` is named like one that has an output head.
+
+    Example:
+        >>> implies_head({"architectures": ["HomemadeForCausalLM"]}), implies_head({"architectures": ["LlamaModel"]})
+        (True, False)
+    """
+    return any(name.endswith(_LANGUAGE_MODELS) for name in class_names(document))
+
+
+def _pairs_of(
+    model_class: ModelClass, names: Collection[str], newer: bool, older: bool, origin: str
+) -> tuple[KnownPair, ...]:
+    pairs = []
+    spellings = (model_class.ties, model_class.stored)
+    for alias, canonical in model_class.spell(names):
+        kind: Literal["whole", "bare", "layered"] = "whole"
+        if not any(spelling.get(alias) == canonical for spelling in spellings):
+            prefix = model_class.prefix + "."
+            cut = {(a.removeprefix(prefix), c.removeprefix(prefix)) for it in spellings for a, c in it.items()}
+            kind = "bare" if (alias, canonical) in cut else "layered"
+        pairs.append(KnownPair(alias, canonical, newer, older, origin, kind))
+    return tuple(pairs)
 
 
 def _guess_pairs(document: Mapping[str, Any], names: Collection[str]) -> Iterator[KnownPair]:
     """Pairs up stored heads and embeddings, where the config has the flag at all."""
-    places = {place: flag_at(document, place) for place in ((), *((key,) for key in NESTED_KEYS))}
-    given = {place: value for place, value in places.items() if value is not None}
+    given = read_flags(document)
     if not given:
         return
     at = next((place for place, value in given.items() if value), next(iter(given)))
-    tied = bool(given[at])
-    origin = f"config.json: {'.'.join((*at, FLAG))} is {'true' if tied else 'false'}, and the names fit"
-    for canonical, alias in named_like_ties(names):
-        if find_role(alias) == "head":
-            yield KnownPair(alias, canonical, tied, all(given.values()), origin, guessed=True)
+    origin = f"config.json: {'.'.join((*at, FLAG))} is {'true' if given[at] else 'false'}, and the names fit"
+    roles = list_roles(names)
+    if sum(role in ("head", "shared") for role in roles.values()) <= _MOST_HEADS:
+        for canonical, alias in named_like_ties(roles):
+            if roles[alias] == "head":
+                yield KnownPair(alias, canonical, given[at], all(given.values()), origin, "guessed")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 Role = Literal["shared", "embedding", "head", ""]
@@ -50,6 +50,8 @@ _INNER_HEADS = frozenset(
         ("pred_layer", "proj"),
     }
 )
+_WORDS = frozenset({"shared", *_EMBEDDINGS, *_HEADS, *_TOP_HEADS, *(inner for _, inner in _INNER_HEADS)})
+_SUFFIXES = frozenset({"weight", "embedding", "kernel"})
 _RANKS = {"shared": 0, "embedding": 1, "": 2, "head": 3}
 
 
@@ -60,13 +62,14 @@ def find_role(name: str) -> Role:
         >>> find_role("transformer.wte.weight"), find_role("lm_head.weight"), find_role("h.0.output.weight")
         ('embedding', 'head', '')
     """
+    # Most names have no role, and their last words tell.
+    words = name.replace("/", ".").rsplit(".", 2)
+    last = words[-2] if words[-1] in _SUFFIXES and len(words) > 1 else words[-1]
+    if last not in _WORDS:
+        return ""
     parts = _parts(name)
-    if parts[-1] in ("weight", "embedding", "kernel"):
+    if parts[-1] in _SUFFIXES:
         parts = parts[:-1]
-    elif parts[-1] == "bias":
-        return ""
-    if not parts:
-        return ""
     if parts[-1] == "shared":
         return "shared"
     if parts[-1] in _EMBEDDINGS:
@@ -106,19 +109,28 @@ def named_like_ties(stored: Iterable[str]) -> tuple[tuple[str, str], ...]:
         (('model.embed_tokens.weight', 'lm_head.weight'),)
     """
     names = tuple(stored)
-    roles = {name: find_role(name) for name in names}
-    return tuple(_pairs(names, roles))
+    return tuple(_pairs(names, list_roles(names)))
 
 
-def _pairs(names: tuple[str, ...], roles: dict[str, Role]) -> Iterator[tuple[str, str]]:
-    shared = [name for name in names if roles[name] == "shared"]
-    embeddings = [name for name in names if roles[name] in ("shared", "embedding")]
+def list_roles(names: Iterable[str]) -> Mapping[str, Role]:
+    """Gives the leaves that have a role, with it.
+
+    Example:
+        >>> list_roles(["lm_head.weight", "h.0.w", "h.0.output.weight"])
+        {'lm_head.weight': 'head'}
+    """
+    return {name: role for name in names if (role := find_role(name))}
+
+
+def _pairs(names: tuple[str, ...], roles: Mapping[str, Role]) -> Iterator[tuple[str, str]]:
+    shared = [name for name in roles if roles[name] == "shared"]
+    embeddings = [name for name in roles if roles[name] in ("shared", "embedding")]
     known = frozenset(names)
     for name in names:
-        canonical = None
-        if roles[name] == "head":
+        canonical, role = None, roles.get(name)
+        if role == "head":
             canonical = _nearest(name, embeddings)
-        elif roles[name] == "embedding" and {"encoder", "decoder", "text_encoder", "text_decoder"} & {*_parts(name)}:
+        elif role == "embedding" and {"encoder", "decoder", "text_encoder", "text_decoder"} & {*_parts(name)}:
             canonical = _nearest(name, shared)
         elif name.endswith(".decoder.bias"):
             outer = name.removesuffix(".decoder.bias") + ".bias"
@@ -130,7 +142,8 @@ def _pairs(names: tuple[str, ...], roles: dict[str, Role]) -> Iterator[tuple[str
 def _nearest(name: str, candidates: list[str]) -> str | None:
     """Picks the candidate with the longest common path, or None where that does not decide."""
     reach = {candidate: _common(_parts(name), _parts(candidate)) for candidate in candidates}
-    best = [candidate for candidate in candidates if reach[candidate] == max(reach.values())]
+    longest = max(reach.values(), default=0)
+    best = [candidate for candidate in candidates if reach[candidate] == longest]
     shared = [candidate for candidate in best if find_role(candidate) == "shared"]
     best = shared or best
     shortest = min((len(_parts(candidate)) for candidate in best), default=0)
