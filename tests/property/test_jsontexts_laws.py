@@ -66,7 +66,7 @@ def test_many_members_change_at_once(document: dict[str, Any], layout: dict[str,
     text = json.dumps(document, **layout)
     edits = {key: None if value is None else json.dumps(value) for key, value in changes.items()}
 
-    changed = edit_members(text, (), edits)
+    changed = edit_members(text, {(): edits})
 
     expected = {key: value for key, value in document.items() if edits.get(key, "") is not None}
     expected |= {key: value for key, value in changes.items() if value is not None}

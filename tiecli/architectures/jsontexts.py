@@ -7,6 +7,9 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+Edits = Mapping[tuple[str, ...], Mapping[str, str | None]]
+"""By the keys from the root to an object, its members to change: the value as JSON, or None to remove it."""
+
 _SPACE = " \t\n\r"
 
 
@@ -55,40 +58,56 @@ def set_member(text: str, place: tuple[str, ...], key: str, value: str) -> str:
         >>> set_member('{"a": 1, "c": {"x":0}}', ("c",), "b", "true")
         '{"a": 1, "c": {"b":true,"x":0}}'
     """
-    return edit_members(text, place, {key: value})
+    return edit_members(text, {place: {key: value}})
 
 
-def edit_members(text: str, place: tuple[str, ...], changes: Mapping[str, str | None]) -> str:
-    """Sets and removes members of one object, as `set_member` does, all of them in one pass.
+def edit_members(text: str, edits: Edits) -> str:
+    """Sets and removes members of objects, as `set_member` does, all of them in one pass.
 
     Args:
         text: Valid JSON whose root is an object.
-        place: Keys from the root to the object; `()` is the root.
-        changes: By key, the new value as JSON; None removes the member if it is there.
+        edits: What to change.
 
     Raises:
         ValueError: There is no such object, or a key on the way or to be changed stands there twice.
 
     Example:
-        >>> edit_members('{"a": 1, "b": 2, "d": 3}', (), {"b": None, "c": "[]"})
-        '{"a": 1, "c": [], "d": 3}'
+        >>> edit_members('{"a": 1, "b": {"x": 2, "y": 3}, "d": 4}', {(): {"d": None, "c": "[]"}, ("b",): {"x": None}})
+        '{"a": 1, "b": {"y": 3}, "c": []}'
     """
-    start = _find_object(text, place)
+    start = _skip_space(text, 0)
+    edited, end = _edit_object(text, start, edits, ())
+    return text[:start] + edited + text[end:]
+
+
+def _edit_object(text: str, start: int, edits: Edits, place: tuple[str, ...]) -> tuple[str, int]:
+    """Edits the object that begins at `start`, whose keys from the root are `place`; says where it ended."""
+    if text[start] != "{":
+        raise ValueError(f"`{'.'.join(place)}` is no object")
     members = list(_members(text, start))
-    end = start + sum(len(str(member)) + 1 for member in members) if members else _skip_space(text, start + 1)
-    _refuse_twins(members, changes.keys())
+    end = start + 1 + sum(len(str(member)) + 1 for member in members) if members else text.index("}", start) + 1
+    changes = edits.get(place, {})
+    below: dict[str, dict[tuple[str, ...], Mapping[str, str | None]]] = {}
+    for path, inner in edits.items():
+        if len(path) > len(place):
+            below.setdefault(path[len(place)], {})[path] = inner
+    _refuse_twins(members, changes.keys() | below.keys())
+    known = {member.key: member for member in members}
+    for key, deeper in below.items():
+        if key not in known:
+            raise ValueError(f"no `{key}`")
+        known[key].value, _ = _edit_object(known[key].value, 0, deeper, (*place, key))
     kept = [member for member in members if changes.get(member.key, "") is not None]
     for member in kept:
         member.value = changes.get(member.key) or member.value
     if kept:
-        kept[-1].trail = members[-1].trail
-    known = {member.key for member in members}
+        kept[0].lead, kept[-1].trail = members[0].lead, members[-1].trail
     new = {key: value for key, value in changes.items() if value is not None and key not in known}
-    if members or new:
-        model = members[0] if members else _Member("", "", "", ": ", "", "")
-        _insert(kept, new, replace(model, trail=members[-1].trail if members else text[start + 1 : end]))
-        return text[: start + 1] + ",".join(map(str, kept)) + text[end:]
-    return text
+    if not members and not new:
+        return text[start:end], end
+    model = members[0] if members else _Member("", "", "", ": ", "", "")
+    _insert(kept, new, replace(model, trail=members[-1].trail if members else text[start + 1 : end - 1]))
+    return "{" + ",".join(map(str, kept)) + "}", end
 
 
 def _insert(members: list[_Member], new: Mapping[str, str], model: _Member) -> None:
@@ -107,24 +126,6 @@ def _insert(members: list[_Member], new: Mapping[str, str], model: _Member) -> N
             added.trail, neighbour.trail = neighbour.trail, ""
         members.insert(position, added)
         keys.insert(position, key)
-
-
-def _find_object(text: str, place: tuple[str, ...]) -> int:
-    start = _skip_space(text, 0)
-    for step in place:
-        members = list(_members(text, start))
-        _refuse_twins(members, (step,))
-        position = start + 1
-        for member in members:
-            if member.key == step:
-                start = position + len(member.lead + member.name + member.colon)
-                break
-            position += len(str(member)) + 1
-        else:
-            raise ValueError(f"no `{step}`")
-    if text[start] != "{":
-        raise ValueError(f"`{'.'.join(place)}` is no object")
-    return start
 
 
 def _members(text: str, start: int) -> Iterator[_Member]:

@@ -76,7 +76,7 @@ def test_what_cannot_be_set_is_refused(text: str, place: tuple[str, ...], messag
 )
 def test_members_go_and_come_together(text: str, changes: dict[str, str | None], expected: str) -> None:
     """Removed members take their comma along; what stays keeps its spacing, the closing brace included."""
-    assert edit_members(text, (), changes) == expected
+    assert edit_members(text, {(): changes}) == expected
 
 
 def test_ten_thousand_members_change_in_one_pass() -> None:
@@ -86,6 +86,32 @@ def test_ten_thousand_members_change_in_one_pass() -> None:
     changes: dict[str, str | None] = dict.fromkeys(rows)
     changes |= {name.removeprefix("wrapped."): '"m.safetensors"' for name in rows}
 
-    changed = edit_members(text, ("weight_map",), changes)
+    changed = edit_members(text, {("weight_map",): changes})
 
     assert changed == text.replace("wrapped.", "")
+
+
+def test_objects_at_many_places_change_in_one_pass() -> None:
+    """Ten thousand entries of a tree change, each in an object of its own."""
+    entries = {f"('leaf', '{number:05}')": {"value": {"shape": [1], "skip": False}} for number in range(10_000)}
+    text = json.dumps({"tree": entries, "other": 1})
+
+    changed = edit_members(text, {("tree", key, "value"): {"shape": "[2]"} for key in entries})
+
+    assert changed == text.replace("[1]", "[2]")
+
+
+@pytest.mark.parametrize(
+    ("edits", "message"),
+    [
+        ({("a", "b"): {"x": "1"}}, "no `b`"),
+        ({("a",): {"x": "1"}, ("c",): {"x": "1"}}, "`c` is no object"),
+        ({("b",): {"x": "1"}, (): {"a": None}}, "no `b`"),
+    ],
+)
+def test_a_place_that_is_not_there_is_refused(
+    edits: dict[tuple[str, ...], dict[str, str | None]], message: str
+) -> None:
+    """Nothing is made up on the way to an object."""
+    with pytest.raises(ValueError, match=message):
+        edit_members('{"a": {}, "c": []}', edits)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tiecli.checkpoints.copying import BLOCK
-from tiecli.checkpoints.safetensors.header import LIMIT_HEADER, Header
+from tiecli.checkpoints.safetensors.header import LIMIT_HEADER, Header, Info
 from tiecli.errors import WriteFailedError
 from tiecli.leaves import LeafSpec
 
@@ -106,14 +106,15 @@ def write_header(base: Header, wanted: Mapping[str, LeafSpec], metadata: Mapping
         end = position + wanted[name].nbytes
         offsets[name] = [position, end]
         position = end
-    entries: dict[str, Any] = {} if metadata is None else {"__metadata__": dict(metadata)}
-    for name in base.infos:
-        if name in wanted:
-            entries[name] = _entry(base.infos[name], wanted[name], offsets[name])
-    for name in wanted:
-        if name not in base.infos:
-            entries[name] = _entry({}, wanted[name], offsets[name])
-    return json.dumps(entries, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8")
+    known = {name: _entry(info, wanted[name], offsets[name]) for name, info in base.infos.items() if name in wanted}
+    added = {name: _entry({}, wanted[name], offsets[name]) for name in wanted if name not in base.infos}
+    return encode_header({**known, **added}, metadata)
+
+
+def encode_header(entries: Mapping[str, Info], metadata: Mapping[str, str] | None) -> bytes:
+    """Writes a header, not padded yet, from what it says of each tensor."""
+    members = {**({} if metadata is None else {"__metadata__": dict(metadata)}), **entries}
+    return json.dumps(members, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8")
 
 
 def _entry(info: Mapping[str, Any], spec: LeafSpec, offsets: list[int]) -> dict[str, Any]:
