@@ -27,7 +27,7 @@ from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
 from tiecli.plan import Mode
 from tiecli.ties import Tie
-from tiecli.verbs.tie import Tracker, track_nothing
+from tiecli.verbs.tracking import Tracker, track_nothing
 
 _SUFFIX = ".safetensors"
 

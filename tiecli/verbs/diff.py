@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tiecli.checkpoints import open_reader
 from tiecli.diffs import DiffReport, diff_checkpoints
-from tiecli.verbs.tie import Tracker, track_nothing
+from tiecli.verbs.tracking import Tracker, track_nothing
 
 
 def diff(left: str | Path, right: str | Path, *, values: bool = False, track: Tracker = track_nothing) -> DiffReport:

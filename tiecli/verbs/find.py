@@ -9,7 +9,7 @@ from tiecli.checkpoints import open_reader
 from tiecli.checkpoints.protocol import Selection
 from tiecli.declared import list_ties
 from tiecli.detect import FindReport, find_ties
-from tiecli.verbs.tie import Tracker, track_nothing
+from tiecli.verbs.tracking import Tracker, track_nothing
 
 
 def find(

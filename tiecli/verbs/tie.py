@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from tiecli.apply import ProvenTie, apply_plan, choose_shared, prove_ties
 from tiecli.architectures import ConfigChange, plan_config_change
 from tiecli.checkpoints import carries_texts, check_rewritable, check_target, open_reader
-from tiecli.checkpoints.protocol import CheckpointReader, Progress, Selection, Target, ignore_progress
+from tiecli.checkpoints.protocol import CheckpointReader, Selection, Target
 from tiecli.declared import CONFIG, list_shared
 from tiecli.errors import InPlaceError
 from tiecli.keypaths import KeyPath
 from tiecli.plan import Mode, Plan, Side, TieRequest, plan_tie
 from tiecli.reports import ApplyReport, ReportedTie, report_plan
 from tiecli.ties import TieSet
-
-Tracker = Callable[[str, int], AbstractContextManager[Progress]]
-"""Opens a progress display for a task of so many bytes."""
-
-
-def track_nothing(_: str, __: int) -> AbstractContextManager[Progress]:
-    """Shows no progress."""
-    return nullcontext(ignore_progress)
+from tiecli.verbs.tracking import Tracker, track_nothing
 
 
 def tie(

@@ -16,7 +16,7 @@ from tiecli.keypaths import KeyPath
 from tiecli.plan import Plan, plan_untie
 from tiecli.reports import ApplyReport, ReportedTie, report_plan
 from tiecli.ties import TieSet
-from tiecli.verbs.tie import Tracker, track_nothing
+from tiecli.verbs.tracking import Tracker, track_nothing
 
 
 def untie(

@@ -16,7 +16,7 @@ from tiecli.keypaths import KeyPath
 from tiecli.manifest import Manifest
 from tiecli.ties import TieSet
 from tiecli.transforms import Transform
-from tiecli.verbs.tie import Tracker, track_nothing
+from tiecli.verbs.tracking import Tracker, track_nothing
 from tiecli.verification.adjoints import check_adjoint
 from tiecli.verification.devices import Device, choose_device
 from tiecli.verification.groups import group_ties
