@@ -221,7 +221,8 @@ def _look_into(path: Path, item: ItemSurvey) -> ItemSurvey:
     tree = _survey_tree(path) if TREE in item.listing.files else None
     if tree is None or tree.tree is None or (form := find_form(item.listing, tree.tree)) is None:
         return item._replace(tree=tree)
-    return item._replace(tree=tree, store=survey_store(path, form, tree.tree))
+    label = path.absolute().name if item.place == "." else item.place
+    return item._replace(tree=tree, store=survey_store(path, form, tree.tree, label))
 
 
 def _survey_tree(item: Path) -> TreeSurvey:

@@ -80,8 +80,14 @@ def _holds_leaves(listing: Listing, tree: TreeMetadata) -> bool:
     return any(node.is_array and node.name.partition("/")[0] in listing.directories for node in tree.nodes)
 
 
-def survey_store(item: Path, form: Form, tree: TreeMetadata) -> StoreSurvey | None:
+def survey_store(item: Path, form: Form, tree: TreeMetadata, label: str) -> StoreSurvey | None:
     """Reads the keys of a store and what they say of arrays; looks whether all chunks of the tree's leaves are there.
+
+    Args:
+        item: The directory of the item.
+        form: How its arrays are stored.
+        tree: Its tree.
+        label: What messages call the directory.
 
     Returns:
         The survey; None where the store is of a kind that tiecli does not read.
@@ -90,7 +96,7 @@ def survey_store(item: Path, form: Form, tree: TreeMetadata) -> StoreSurvey | No
         UnreadableFileError: The system refuses.
     """
     try:
-        values = _list_values(item, form)
+        values = _list_values(item, form, label)
     except UnreadableFileError:
         raise
     except UnsupportedCheckpointError:
@@ -111,10 +117,10 @@ def survey_store(item: Path, form: Form, tree: TreeMetadata) -> StoreSurvey | No
     return StoreSurvey(form, "", leaves, {text: tuple(names) for text, names in lengths.short.items()})
 
 
-def _list_values(item: Path, form: Form) -> Mapping[str, Value]:
+def _list_values(item: Path, form: Form, label: str) -> Mapping[str, Value]:
     match form:
         case "database":
-            return read_database(item, str(item)).values
+            return read_database(item, label).values
         case "processes":
             return join_values(item)
         case "files":

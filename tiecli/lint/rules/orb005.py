@@ -35,7 +35,7 @@ def _lacks_joint(subject: Subject, item: ItemSurvey) -> Finding:
         if _is_whole(item):
             fix = Fix(f"join {count} per-process databases in `{item.place}`", (JoinDatabases(item.place),), safe=True)
         else:
-            said += ", and do not make up all of its arrays"
+            said += ", and some chunks are in none"
             hint = "Copy the item again from where it is whole, or take another step of the run."
     else:
         hint = f"Lint `{subject.unit.directory / item.place}` itself to see whether the parts are whole."

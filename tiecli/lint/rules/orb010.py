@@ -11,7 +11,7 @@ from tiecli.lint.orbaxitems import ReadItem, list_read
 from tiecli.lint.rule import Finding, Fix, Rule
 from tiecli.lint.subject import Subject
 
-_FORMS = {"database": "an OCDBT database", "files": "a directory a leaf"}
+_FORMS = {"database": "is an OCDBT database", "files": "has a directory for each leaf"}
 
 
 def check(subject: Subject) -> Iterator[Finding]:
@@ -20,13 +20,13 @@ def check(subject: Subject) -> Iterator[Finding]:
         stated = read.tree.use_ocdbt
         found = read.store.form == "database"
         if stated is not None and stated != found and read.store.leaves:
-            said = f"`{TREE}` says use_ocdbt={_spell(stated)}, store is {_FORMS[read.store.form]}."
+            said = f"`{TREE}` says use_ocdbt={_spell(stated)}, the store {_FORMS[read.store.form]}."
             yield _find(read, "use_ocdbt", said, found)
         wanted = 3 if read.tree.use_zarr3 else 2
         arrays = [(node.path.spelling, leaf.version) for node, leaf in read.arrays() if leaf is not None]
         others = tuple(name for name, version in arrays if version != wanted)
         if others:
-            said = f"`{TREE}` says zarr3={_spell(wanted == 3)}, store holds zarr{5 - wanted}"
+            said = f"`{TREE}` says zarr3={_spell(wanted == 3)}, the store holds zarr{5 - wanted}"
             if len(others) == len(arrays):
                 yield _find(read, "use_zarr3", f"{said}.", wanted == 2)
             else:
