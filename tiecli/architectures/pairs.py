@@ -38,8 +38,8 @@ class KnownPair(NamedTuple):
     kind: Literal["whole", "bare", "layered", "guessed"] = "whole"
 
 
-def known_pairs(document: Mapping[str, Any], names: Collection[str]) -> tuple[KnownPair, ...]:
-    """Lists the pairs of the config's class, or for an unknown class those that the names suggest.
+def class_pairs(document: Mapping[str, Any], names: Collection[str]) -> tuple[KnownPair, ...] | None:
+    """Lists the pairs of the config's class; None if no class of its is known.
 
     Args:
         document: `config.json`, whatever it holds.
@@ -47,7 +47,7 @@ def known_pairs(document: Mapping[str, Any], names: Collection[str]) -> tuple[Kn
 
     Example:
         >>> config = {"architectures": ["LlamaForCausalLM"], "tie_word_embeddings": False}
-        >>> [(pair.alias, pair.newer) for pair in known_pairs(config, ["model.embed_tokens.weight"])]
+        >>> [(pair.alias, pair.newer) for pair in class_pairs(config, ["model.embed_tokens.weight"])]
         [('lm_head.weight', False)]
     """
     model_class = find_class(document)
@@ -59,7 +59,30 @@ def known_pairs(document: Mapping[str, Any], names: Collection[str]) -> tuple[Kn
         # Older releases of such a class may have tied; only a flag that says no is certain.
         older = any(values) if (values := tuple(read_flags(document).values())) else True
         return _pairs_of(untied, names, False, older, f"config.json: {untied.name} does not tie")
-    return tuple(_guess_pairs(document, names))
+    return None
+
+
+def guess_pairs(document: Mapping[str, Any], names: Collection[str]) -> tuple[KnownPair, ...]:
+    """Pairs up heads and embeddings of a class that is not known, where the config has the flag at all.
+
+    Example:
+        >>> config = {"architectures": ["HomemadeLM"], "tie_word_embeddings": True}
+        >>> [(pair.alias, pair.canonical) for pair in guess_pairs(config, ["lm_head.weight", "wte.weight"])]
+        [('lm_head.weight', 'wte.weight')]
+    """
+    given = read_flags(document)
+    if not given:
+        return ()
+    at = next((place for place, value in given.items() if value), next(iter(given)))
+    origin = f"config.json: {'.'.join((*at, FLAG))} is {'true' if given[at] else 'false'}, and the names fit"
+    roles = list_roles(names)
+    if sum(role in ("head", "shared") for role in roles.values()) > _MOST_HEADS:
+        return ()
+    return tuple(
+        KnownPair(alias, canonical, given[at], all(given.values()), origin, "guessed")
+        for canonical, alias in named_like_ties(roles)
+        if roles[alias] == "head"
+    )
 
 
 def read_flags(document: Mapping[str, Any]) -> Mapping[tuple[str, ...], bool]:
@@ -96,17 +119,3 @@ def _pairs_of(
             kind = "bare" if (alias, canonical) in cut else "layered"
         pairs.append(KnownPair(alias, canonical, newer, older, origin, kind))
     return tuple(pairs)
-
-
-def _guess_pairs(document: Mapping[str, Any], names: Collection[str]) -> Iterator[KnownPair]:
-    """Pairs up stored heads and embeddings, where the config has the flag at all."""
-    given = read_flags(document)
-    if not given:
-        return
-    at = next((place for place, value in given.items() if value), next(iter(given)))
-    origin = f"config.json: {'.'.join((*at, FLAG))} is {'true' if given[at] else 'false'}, and the names fit"
-    roles = list_roles(names)
-    if sum(role in ("head", "shared") for role in roles.values()) <= _MOST_HEADS:
-        for canonical, alias in named_like_ties(roles):
-            if roles[alias] == "head":
-                yield KnownPair(alias, canonical, given[at], all(given.values()), origin, "guessed")

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from tiecli.lint.tying import list_names
+from tiecli.lint.listing import list_names
 
 if TYPE_CHECKING:
     from tiecli.lint.subject import Subject

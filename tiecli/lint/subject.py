@@ -14,6 +14,7 @@ from tiecli.checkpoints.survey.safetensors import SafetensorsSurvey, survey_safe
 from tiecli.checkpoints.survey.units import Unit
 from tiecli.errors import CheckpointError, PartNotFoundError
 from tiecli.leaves import LeafSpec
+from tiecli.lint.aliases import Aliases, read_aliases
 from tiecli.lint.naming import Naming, read_names
 from tiecli.lint.placing import Placement, place_leaves
 from tiecli.lint.tying import StatedTie, list_stated
@@ -125,6 +126,11 @@ class Subject:
         except (ValueError, RecursionError):
             return None
         return document if isinstance(document, dict) else None
+
+    @cached_property
+    def aliases(self) -> Aliases:
+        """Which names its metadata says are others' second names."""
+        return read_aliases(self)
 
     @cached_property
     def stated(self) -> tuple[StatedTie, ...]:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from tiecli.architectures.pairs import known_pairs
+from tiecli.architectures.pairs import KnownPair, class_pairs, guess_pairs
 from tiecli.errors import TiecliError
 from tiecli.keypaths import KeyPath, spell_leaves
+from tiecli.lint.listing import list_names
 
 if TYPE_CHECKING:
     from tiecli.lint.declaring import DeclaredPair
     from tiecli.lint.subject import Subject
-    from tiecli.manifest import Manifest
-
-MANIFEST_KEY = "tiecli"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +28,11 @@ class StatedTie:
             and whose flag says no.
         origin: Who says so, for people.
         source: The same for rules.
-        disputed: Whether transformers 4 and 5 read the flag differently. `tied` is true then,
-            and TIE005 and TIE006 say what is the matter; other rules had better keep silent.
-        guessed: Whether only the names make it a pair, the class being unknown.
-        parts: The leaves that `canonical` lists, where it is several; for manifests.
+        disputed: Whether it is not certain: transformers 4 and 5 read the flag differently
+            (TIE005 and TIE006 say so; `tied` is true if one of them ties), or the pair is one
+            of many layers, which other settings switch as well. Other rules keep silent.
+        kind: Of a config's pair, how it was found.
+        parts: The leaves that `canonical` lists, where it is several; for manifests and settings.
     """
 
     alias: str
@@ -43,8 +42,13 @@ class StatedTie:
     origin: str
     source: Literal["config", "settings", "manifest", "metadata"]
     disputed: bool = False
-    guessed: bool = False
+    kind: Literal["whole", "bare", "layered", "guessed"] = "whole"
     parts: tuple[str, ...] = ()
+
+    @property
+    def guessed(self) -> bool:
+        """Whether only names make it a pair, the class being unknown."""
+        return self.kind == "guessed"
 
 
 def list_stated(subject: Subject) -> tuple[StatedTie, ...]:
@@ -53,35 +57,27 @@ def list_stated(subject: Subject) -> tuple[StatedTie, ...]:
     Works on damaged checkpoints as far as their headers can be read; a damaged manifest says nothing.
     A pair that several speak about is listed as often.
     """
-    stated: list[StatedTie] = []
     names = list_names(subject)
-    if subject.config is not None:
-        stated += [
-            StatedTie(
-                pair.alias,
-                pair.canonical,
-                "same",
-                pair.newer or pair.older,
-                pair.origin,
-                "config",
-                pair.newer != pair.older,
-                pair.guessed,
-            )
-            for pair in known_pairs(subject.config, names)
-        ]
+    stated = [_read_pair(pair) for pair in _list_pairs(subject, names)]
     recorded = [*_from_manifests(subject), *_from_metadata(subject, names)]
     if subject.declared:
         known = {*names, *(name for tie in (*stated, *recorded) for name in (tie.alias, tie.canonical))}
-        for pair in subject.declared:
-            stated += _expand(pair, known)
+        for declared in subject.declared:
+            stated += _expand(declared, known)
     return (*stated, *recorded)
 
 
-def list_names(subject: Subject) -> Collection[str]:
-    """Lists the names of all leaves, those whose shape or dtype makes no sense included."""
-    if any(file.damages for file in subject.files):
-        return subject.homes.keys()
-    return subject.specs.keys()
+def _list_pairs(subject: Subject, names: Collection[str]) -> tuple[KnownPair, ...]:
+    if subject.config is None:
+        return ()
+    pairs = class_pairs(subject.config, names)
+    return guess_pairs(subject.config, subject.naming.alone) if pairs is None else pairs
+
+
+def _read_pair(pair: KnownPair) -> StatedTie:
+    tied = pair.newer or pair.older
+    disputed = pair.newer != pair.older or pair.kind == "layered"
+    return StatedTie(pair.alias, pair.canonical, "same", tied, pair.origin, "config", disputed, pair.kind)
 
 
 def _expand(pair: DeclaredPair, names: Collection[str]) -> Iterator[StatedTie]:
@@ -101,51 +97,17 @@ def _expand(pair: DeclaredPair, names: Collection[str]) -> Iterator[StatedTie]:
 
 
 def _from_manifests(subject: Subject) -> Iterator[StatedTie]:
-    """Lists the ties of tiecli's manifest; of a damaged one none."""
-    for manifest in _read_manifests(subject):
-        for tie in manifest.ties:
-            parts = tuple(path.spelling for path in tie.canonicals) if len(tie.canonicals) > 1 else ()
-            alias, canonical = tie.alias.spelling, spell_leaves(tie.canonicals)
-            yield StatedTie(alias, canonical, str(tie.transform), True, "tiecli's manifest", "manifest", parts=parts)
-
-
-def _read_manifests(subject: Subject) -> Iterator[Manifest]:
-    if subject.unit.format == "safetensors":
-        texts = [
-            file.metadata[MANIFEST_KEY] for file in subject.files if file.metadata and MANIFEST_KEY in file.metadata
-        ]
-        texts += [value] if (value := list_index_metadata(subject).get(MANIFEST_KEY)) else []
-        if not texts:
-            return
-        from tiecli.manifest import Manifest
-
-        for text in dict.fromkeys(text for text in texts if isinstance(text, str)):
-            try:
-                yield Manifest.from_json(text)
-            except TiecliError:
-                continue
-    elif subject.reader is not None:
-        try:
-            manifest = subject.reader.manifest()
-        except TiecliError:
-            return
-        if manifest is not None:
-            yield manifest
-
-
-def list_index_metadata(subject: Subject) -> Mapping[str, Any]:
-    """Gives the metadata of the shard index; empty without one."""
-    index = subject.safetensors.shard_index if subject.unit.format == "safetensors" else None
-    metadata = index.document.get("metadata") if index and index.document else None
-    return metadata if isinstance(metadata, dict) else {}
+    """Lists the ties of tiecli's manifest."""
+    for record in subject.aliases.records:
+        tie = record.tie
+        parts = tuple(path.spelling for path in tie.canonicals) if len(tie.canonicals) > 1 else ()
+        shown, transform = spell_leaves(tie.canonicals), str(tie.transform)
+        yield StatedTie(tie.alias.spelling, shown, transform, True, "tiecli's manifest", "manifest", parts=parts)
 
 
 def _from_metadata(subject: Subject, names: Collection[str]) -> Iterator[StatedTie]:
-    """Lists `alias -> canonical` strings, as `safetensors.torch.save_model` writes them."""
-    seen: dict[tuple[str, str], None] = {}
-    for metadata in (*(file.metadata for file in subject.files if file.metadata), list_index_metadata(subject)):
-        for alias, canonical in metadata.items():
-            if isinstance(canonical, str) and canonical in names and alias != "format":
-                seen[alias, canonical] = None
-    for alias, canonical in seen:
-        yield StatedTie(alias, canonical, "same", True, "the file's metadata", "metadata")
+    """Lists `alias -> canonical` strings, as `safetensors.torch.save_model` writes them, if they lead to a leaf."""
+    for alias, _ in subject.aliases.places:
+        root = subject.aliases.find_root(subject.aliases.targets[alias])
+        if root in names and root != alias:
+            yield StatedTie(alias, root, "same", True, "the file's metadata", "metadata")
