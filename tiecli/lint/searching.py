@@ -11,7 +11,9 @@ from tiecli.architectures import named_like_ties
 from tiecli.compare import Comparison, compare_leaf
 from tiecli.detect import FindReport, find_ties
 from tiecli.errors import TiecliError, TransformMismatchError, TransformSyntaxError
+from tiecli.ties import Tie
 from tiecli.transforms import Transform
+from tiecli.transforms.steps import Permute, Reshape
 
 if TYPE_CHECKING:
     from tiecli.checkpoints.protocol import CheckpointReader
@@ -25,13 +27,15 @@ class EqualLeaves(NamedTuple):
     Attributes:
         canonical: The leaf to keep.
         alias: The leaf that follows.
-        fits: The transforms that fit, one at least.
+        transform: How it follows: `same`, if that fits.
+        same_bytes: Whether the two are the same bytes in the same order, be it with axes of length 1 elsewhere.
         nbytes: The size of the alias.
     """
 
     canonical: str
     alias: str
-    fits: tuple[Transform, ...]
+    transform: Transform
+    same_bytes: bool
     nbytes: int
 
 
@@ -61,9 +65,26 @@ class Searcher:
 
     def list_equal(self) -> Iterator[EqualLeaves]:
         """Lists what is equal as a whole and without arithmetic; raises as `report` does."""
+        specs = self.reader.specs()
         for hit in self.report.hits:
-            if hit.fits and hit.kind in ("identical", "transposed", "ambiguous"):
-                yield EqualLeaves(hit.canonical.spelling, hit.alias.spelling, hit.fits, hit.nbytes)
+            spec = specs[hit.canonical]
+            if spec.size == hit.spec.size and spec.dtype == hit.spec.dtype:
+                fits = [fit for fit in hit.fits if fit.is_structural]
+                for transform in sorted(fits, key=lambda fit: not _keeps_order(fit, spec.shape))[:1]:
+                    same_bytes = _keeps_order(transform, spec.shape)
+                    yield EqualLeaves(hit.canonical.spelling, hit.alias.spelling, transform, same_bytes, hit.nbytes)
+
+    def are_equal(self, first: str, second: str) -> bool:
+        """Whether the search found two leaves to be the same bytes of one shape; raises as `report` does."""
+        return self._roots.get(first, first) == self._roots.get(second, second)
+
+    def are_shared(self, canonical: str, alias: str) -> bool:
+        """Whether two stored leaves are second names of the same stored bytes."""
+        return self.reader.shares_bytes(self._places[canonical], self._places[alias])
+
+    def can_share(self, canonical: str, alias: str, transform: str) -> bool:
+        """Whether a tie would keep both names, as the format can have an alias without bytes of its own."""
+        return self.reader.can_share(Tie(self._places[alias], (self._places[canonical],), Transform.parse(transform)))
 
     def compare(self, canonicals: tuple[str, ...], alias: str, transform: str) -> Comparison | None:
         """Compares an alias with what a transform makes of its canonical leaves.
@@ -111,6 +132,10 @@ class Searcher:
         return None
 
     @cached_property
+    def _roots(self) -> Mapping[str, str]:
+        return {equal.alias: equal.canonical for equal in self.list_equal() if equal.transform.is_same}
+
+    @cached_property
     def _places(self) -> Mapping[str, KeyPath]:
         return {path.spelling: path for path in self.reader.specs()}
 
@@ -128,3 +153,15 @@ class Searcher:
             return find_ties(self.reader, named=known)
         except TiecliError as error:
             return error
+
+
+def _keeps_order(transform: Transform, shape: tuple[int, ...]) -> bool:
+    """Whether a transform that only turns and reshapes a leaf of this shape leaves its bytes as they are."""
+    match transform.steps:
+        case () | (Reshape(),):
+            return True
+        case (Permute(axes), *_):
+            moved = [axis for axis in axes if shape[axis] != 1]
+            return moved == sorted(moved)
+        case _:
+            return False
