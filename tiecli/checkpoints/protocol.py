@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, Self
@@ -28,8 +29,17 @@ Progress = Callable[[int], None]
 KeptFiles = Literal["copy", "reflink", "hardlink"]
 
 
+Tracker = Callable[[str, int], AbstractContextManager[Progress]]
+"""Opens a progress display for a task of so many bytes, or so many checkpoints."""
+
+
 def ignore_progress(_: int) -> None:
     """Takes a progress report and does nothing with it."""
+
+
+def track_nothing(_: str, __: int) -> AbstractContextManager[Progress]:
+    """Shows no progress."""
+    return nullcontext(ignore_progress)
 
 
 # Named tuples, since every start waits for their making: a dataclass takes eight times as long.

@@ -25,10 +25,12 @@ class Failure:
     Attributes:
         code: The rule; empty if nothing could be looked at.
         message: What happened.
+        hint: What to do about it.
     """
 
     code: str
     message: str
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +64,42 @@ def run_rules(subject: Subject, rules: Iterable[Rule], *, data: bool) -> Outcome
     for rule in rules:
         if subject.unit.format not in rule.formats:
             continue
-        missing = _find_missing(subject, rule, data=data)
-        if missing:
-            not_checked.append(NotChecked(rule.code, missing))
-            continue
         try:
+            missing = _find_missing(subject, rule, data=data)
+            if missing:
+                not_checked.append(NotChecked(rule.code, missing))
+                continue
             # What a rule has found before it fails counts.
             for finding in rule.check(subject):
                 found.append((rule, finding))  # noqa: PERF401
         except TiecliError as error:
-            failures.append(Failure(rule.code, error.message))
+            failures.append(Failure(rule.code, error.message, " ".join(error.hints)))
         except Exception as error:  # noqa: BLE001  # the others still run; the caller says that this one failed
-            failures.append(Failure(rule.code, f"{type(error).__name__}: {error}"))
+            failures.append(_describe_crash(rule, error, subject))
     return Outcome(tuple(found), tuple(not_checked), tuple(failures))
+
+
+def _describe_crash(rule: Rule, error: Exception, subject: Subject) -> Failure:
+    leaf = _find_leaf(error, subject)
+    where = f" at `{leaf}`" if leaf is not None else ""
+    problem = f"{type(error).__name__}: {error}"[:300]
+    return Failure(
+        rule.code,
+        f"`{rule.name}` failed{where}: {problem}",
+        f"Please report it; until then, `--ignore {rule.code}` leaves the rule out.",
+    )
+
+
+def _find_leaf(error: Exception, subject: Subject) -> str | None:
+    """Finds the leaf that a rule was looking at when it failed: the one that its innermost function had in hand."""
+    names = {name for file in subject.files for name in file.infos} or vars(subject).get("specs", {})
+    trace = error.__traceback__
+    found: str | None = None
+    while trace is not None:
+        held = [value for value in trace.tb_frame.f_locals.values() if isinstance(value, str) and value in names]
+        found = held[-1] if held else found
+        trace = trace.tb_next
+    return found
 
 
 def _find_missing(subject: Subject, rule: Rule, *, data: bool) -> str:
@@ -83,7 +108,7 @@ def _find_missing(subject: Subject, rule: Rule, *, data: bool) -> str:
         return "needs --level data"
     if "data" in rule.needs and subject.reader is None:
         return "needs a checkpoint that can be read"
-    if "config" in rule.needs and subject.config is None and not subject.declared:
+    if "config" in rule.needs and subject.config is None and not subject.declared and not subject.stated:
         return "needs config.json"
     if "tokenizer" in rule.needs and subject.tokenizer is None:
         return "needs tokenizer.json"

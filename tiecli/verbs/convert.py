@@ -17,7 +17,7 @@ from tiecli.checkpoints.creating import (
     describe_source,
     draft_creation,
 )
-from tiecli.checkpoints.protocol import CheckpointReader, Selection, Target
+from tiecli.checkpoints.protocol import CheckpointReader, Selection, Target, Tracker, track_nothing
 from tiecli.checkpoints.surroundings import list_left_behind
 from tiecli.checkpoints.targets import check_target
 from tiecli.conversion import ConvertReport, carry_metadata, carry_ties, to_name, to_path
@@ -27,7 +27,6 @@ from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
 from tiecli.plan import Mode
 from tiecli.ties import Tie
-from tiecli.verbs.tracking import Tracker, track_nothing
 
 _SUFFIX = ".safetensors"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tiecli.checkpoints import open_reader
+from tiecli.checkpoints.protocol import Tracker, track_nothing
 from tiecli.diffs import DiffReport, diff_checkpoints
-from tiecli.verbs.tracking import Tracker, track_nothing
 
 
 def diff(left: str | Path, right: str | Path, *, values: bool = False, track: Tracker = track_nothing) -> DiffReport:

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from tiecli.architectures import named_like_ties
 from tiecli.checkpoints import open_reader
-from tiecli.checkpoints.protocol import Selection
+from tiecli.checkpoints.protocol import Selection, Tracker, track_nothing
 from tiecli.declared import list_ties
 from tiecli.detect import FindReport, find_ties
-from tiecli.verbs.tracking import Tracker, track_nothing
 
 
 def find(

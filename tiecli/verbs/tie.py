@@ -9,14 +9,13 @@ from pathlib import Path
 from tiecli.apply import ProvenTie, apply_plan, choose_shared, prove_ties
 from tiecli.architectures import ConfigChange, plan_config_change
 from tiecli.checkpoints import carries_texts, check_rewritable, check_target, open_reader
-from tiecli.checkpoints.protocol import CheckpointReader, Selection, Target
+from tiecli.checkpoints.protocol import CheckpointReader, Selection, Target, Tracker, track_nothing
 from tiecli.declared import CONFIG, list_shared
 from tiecli.errors import InPlaceError
 from tiecli.keypaths import KeyPath
 from tiecli.plan import Mode, Plan, Side, TieRequest, plan_tie
 from tiecli.reports import ApplyReport, ReportedTie, report_plan
 from tiecli.ties import TieSet
-from tiecli.verbs.tracking import Tracker, track_nothing
 
 
 def tie(

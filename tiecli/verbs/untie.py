@@ -9,14 +9,13 @@ from pathlib import Path
 from tiecli.apply import apply_plan, is_as_tied
 from tiecli.architectures import plan_config_change
 from tiecli.checkpoints import check_rewritable, open_reader
-from tiecli.checkpoints.protocol import CheckpointReader, Selection, Target
+from tiecli.checkpoints.protocol import CheckpointReader, Selection, Target, Tracker, track_nothing
 from tiecli.compare import compare_leaf
 from tiecli.declared import CONFIG, list_open_ties, list_shared
 from tiecli.keypaths import KeyPath
 from tiecli.plan import Plan, plan_untie
 from tiecli.reports import ApplyReport, ReportedTie, report_plan
 from tiecli.ties import TieSet
-from tiecli.verbs.tracking import Tracker, track_nothing
 
 
 def untie(

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tiecli.checkpoints import open_reader
-from tiecli.checkpoints.protocol import CheckpointReader, Progress, Selection
+from tiecli.checkpoints.protocol import CheckpointReader, Progress, Selection, Tracker, track_nothing
 from tiecli.declared import list_open_ties
 from tiecli.errors import ManifestError, NothingToVerifyError
 from tiecli.keypaths import KeyPath
 from tiecli.manifest import Manifest
 from tiecli.ties import TieSet
 from tiecli.transforms import Transform
-from tiecli.verbs.tracking import Tracker, track_nothing
 from tiecli.verification.adjoints import check_adjoint
 from tiecli.verification.devices import Device, choose_device
 from tiecli.verification.groups import group_ties
