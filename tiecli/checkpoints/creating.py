@@ -1,7 +1,8 @@
-"""Creating: a checkpoint in one format made of an open one in the other."""
+"""Creating: a new checkpoint made of one in the other format, or of arrays in memory."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
@@ -125,7 +126,7 @@ def draft_creation(reader: CheckpointReader, contents: Contents, form: Form) -> 
     """Decides all of a new checkpoint, and writes nothing.
 
     Args:
-        reader: The source, of the other format.
+        reader: The source: a checkpoint of the other format, or arrays in memory.
         contents: What to store.
         form: How to lay it out.
 
@@ -134,15 +135,31 @@ def draft_creation(reader: CheckpointReader, contents: Contents, form: Form) -> 
         WriteFailedError: A header grows beyond what the format allows.
         UnreadableFileError: The system refuses.
     """
+    with reading(str(reader.root)):
+        model = _find_model(reader)
     if isinstance(form, SafetensorsForm):
-        from tiecli.checkpoints.orbax.reader import OrbaxReader
         from tiecli.checkpoints.safetensors.newfiles import NewFiles
 
-        assert isinstance(reader, OrbaxReader)
-        with reading(str(reader.root)):
-            return NewFiles(reader, contents, form)
+        return NewFiles(reader, contents, form, model)
     from tiecli.checkpoints.orbax.newitem import NewItem
-    from tiecli.checkpoints.safetensors.reader import SafetensorsReader
 
-    assert isinstance(reader, SafetensorsReader)
-    return NewItem(reader, contents, form)
+    return NewItem(reader, contents, form, model)
+
+
+def _find_model(reader: CheckpointReader) -> os.stat_result:
+    """Finds the file of a source whose permissions new files get."""
+    if reader.format == "orbax":
+        from tiecli.checkpoints.orbax.directories import TREE
+        from tiecli.checkpoints.orbax.reader import OrbaxReader
+
+        assert isinstance(reader, OrbaxReader)
+        return (reader.location.item / TREE).stat()
+    if reader.format == "safetensors":
+        from tiecli.checkpoints.safetensors.reader import SafetensorsReader
+
+        assert isinstance(reader, SafetensorsReader)
+        return reader.stored[0].status if reader.stored else reader.location.directory.stat()
+    from tiecli.checkpoints.memory import ArrayReader
+
+    assert isinstance(reader, ArrayReader)
+    return reader.permissions

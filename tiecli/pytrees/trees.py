@@ -1,4 +1,7 @@
-"""Trees: leaves in nested dicts and lists, found and put by key path."""
+"""Trees: leaves in nested containers, found and put by key path.
+
+Dicts and lists are dealt with here; `nodes` asks JAX about all others.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,10 @@ from typing import Any
 
 from tiecli.errors import LeafNotFoundError, TreeError
 from tiecli.keypaths import Key, KeyPath
+from tiecli.pytrees.nodes import is_plain, list_nodes, put_leaves, take_leaves
 
 Tree = Any
-"""A dict, a list, a leaf, or None where a list has no leaf."""
+"""A dict, a list, any other container that JAX knows, a leaf, or None where there is no leaf."""
 
 MAX_DEPTH = 200
 """Most keys of a place in a tree."""
@@ -50,11 +54,17 @@ def build_tree(leaves: Mapping[KeyPath, Any], without: Iterable[KeyPath] = ()) -
 def list_leaves(tree: Tree) -> Mapping[KeyPath, Any]:
     """Lists the leaves of a tree by place, in its own order; None is no leaf.
 
+    Args:
+        tree: Any pytree. Positions are `int` keys; names of attributes and keys of dicts are `str`.
+
+    Raises:
+        TreeError: Two places are spelled alike, or JAX is needed and not installed.
+
     Example:
         >>> {str(path): leaf for path, leaf in list_leaves({"a": [None, 3]}).items()}
         {'a[1]': 3}
     """
-    return dict(_walk(tree, ()))
+    return dict(_walk(tree, ())) if is_plain(tree) else list_nodes(tree)[0]
 
 
 def find_leaf(tree: Tree, path: KeyPath) -> Any:
@@ -72,11 +82,14 @@ def find_leaf(tree: Tree, path: KeyPath) -> Any:
 
 
 def with_leaves(tree: Tree, leaves: Mapping[KeyPath, Any]) -> Tree:
-    """Puts leaves into a copy of a tree; containers that are missing are made.
+    """Puts leaves into a copy of a tree; dicts and lists that are missing are made.
 
     Raises:
-        TreeError: A place is inside a leaf, or a name stands where positions do.
+        TreeError: A place is inside a leaf, a name stands where positions do, or a tree of
+            other containers has no None there.
     """
+    if not is_plain(tree):
+        return put_leaves(tree, leaves)
     copy = _copy(tree)
     for path, leaf in leaves.items():
         _put(copy, path, leaf)
@@ -87,7 +100,8 @@ def without_leaves(tree: Tree, paths: Iterable[KeyPath]) -> Tree:
     """Takes leaves out of a copy of a tree.
 
     A dict that becomes empty goes too. A list keeps its length, since the places of the
-    others say how many came before: None stands where something was.
+    others say how many came before: None stands where something was. In a tree of other
+    containers None stands everywhere.
 
     Raises:
         LeafNotFoundError: One is not there.
@@ -96,6 +110,8 @@ def without_leaves(tree: Tree, paths: Iterable[KeyPath]) -> Tree:
         >>> without_leaves({"a": [{"w": 1}, {"w": 2}], "b": {"w": 3}}, [KeyPath(("a", 0, "w")), KeyPath(("b", "w"))])
         {'a': [None, {'w': 2}]}
     """
+    if not is_plain(tree):
+        return take_leaves(tree, paths)
     copy = _copy(tree)
     for path in paths:
         find_leaf(copy, path)

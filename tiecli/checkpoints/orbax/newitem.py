@@ -1,4 +1,4 @@
-"""New item: an Orbax item made of the leaves of a safetensors checkpoint."""
+"""New item: an Orbax item made of the leaves of another source."""
 
 from __future__ import annotations
 
@@ -16,9 +16,15 @@ from tiecli.checkpoints.orbax.documents import store_name
 from tiecli.checkpoints.orbax.leafdrafts import Encoded, LeafDraft, Taken, View
 from tiecli.checkpoints.orbax.newtree import check_places, compose_documents, prune_record
 from tiecli.checkpoints.orbax.packing import write_database
-from tiecli.checkpoints.protocol import CommitReport, Progress, Target, WrittenFile, ignore_progress
+from tiecli.checkpoints.protocol import (
+    CheckpointReader,
+    CommitReport,
+    Progress,
+    Target,
+    WrittenFile,
+    ignore_progress,
+)
 from tiecli.checkpoints.safetensors.filling import fill_text
-from tiecli.checkpoints.safetensors.reader import SafetensorsReader
 from tiecli.checkpoints.staging import Stage, sync_directory, writing
 from tiecli.checkpoints.streaming import LeafStream
 from tiecli.checkpoints.trees import set_mode
@@ -66,11 +72,12 @@ class NewItem:
     Attributes:
         reader: The source.
         form: How its arrays are stored.
+        model: Of the file whose permissions the new ones get.
         drafts: What its store is to hold.
         documents: Its JSON files by name, the one without which nothing is found last.
     """
 
-    def __init__(self, reader: SafetensorsReader, contents: Contents, form: OrbaxForm) -> None:
+    def __init__(self, reader: CheckpointReader, contents: Contents, form: OrbaxForm, model: os.stat_result) -> None:
         """Decides how every leaf is stored, and what the JSON files say.
 
         Raises:
@@ -78,6 +85,7 @@ class NewItem:
         """
         self.reader = reader
         self.form = form
+        self.model = model
         self._sources = contents.leaves
         record = prune_record(contents.record, {*contents.leaves, *contents.shared, *contents.omitted})
         check_places((*contents.leaves, *contents.shared, *contents.omitted), record.nodes)
@@ -140,7 +148,7 @@ class NewItem:
         return CommitReport(target.path, files)
 
     def _fill(self, item: Path, target: Target, progress: Progress) -> Iterator[WrittenFile]:
-        model = self.reader.stored[0].status if self.reader.stored else self.reader.location.directory.stat()
+        model = self.model
         mode = stat.S_IMODE(model.st_mode) & 0o666
         for file in write_database(item, DataFiles(item), self.drafts, target, progress):
             set_mode(item / file.name, mode)

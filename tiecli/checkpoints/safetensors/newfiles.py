@@ -1,4 +1,4 @@
-"""New files: a safetensors checkpoint made of the leaves of an Orbax item."""
+"""New files: a safetensors checkpoint made of the leaves of another source."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from tiecli.checkpoints.creating import Contents, SafetensorsForm
-from tiecli.checkpoints.orbax.directories import TREE
-from tiecli.checkpoints.orbax.reader import OrbaxReader
 from tiecli.checkpoints.orbax.treerecord import KEY as RECORD_KEY
 from tiecli.checkpoints.orbax.treerecord import TreeRecord
-from tiecli.checkpoints.protocol import CommitReport, Progress, Target, WrittenFile, ignore_progress
+from tiecli.checkpoints.protocol import (
+    CheckpointReader,
+    CommitReport,
+    Progress,
+    Target,
+    WrittenFile,
+    ignore_progress,
+)
 from tiecli.checkpoints.safetensors.filling import fill_file, fill_text
 from tiecli.checkpoints.safetensors.header import Header
 from tiecli.checkpoints.safetensors.layout import FileLayout, Fresh, Part, Run, merge_runs, pad_header, write_header
@@ -36,11 +41,14 @@ class NewFiles:
     Attributes:
         reader: The source.
         form: How it is laid out.
+        model: Of the file whose permissions the new ones get.
         layouts: Each file by its name.
         index: The index; None where one file is all.
     """
 
-    def __init__(self, reader: OrbaxReader, contents: Contents, form: SafetensorsForm) -> None:
+    def __init__(
+        self, reader: CheckpointReader, contents: Contents, form: SafetensorsForm, model: os.stat_result
+    ) -> None:
         """Lays every file out.
 
         Raises:
@@ -48,6 +56,7 @@ class NewFiles:
         """
         self.reader = reader
         self.form = form
+        self.model = model
         self._contents = contents
         shards = _split(contents.leaves, reader.specs(), form.shard_nbytes)
         if len(shards) == 1:
@@ -126,7 +135,7 @@ class NewFiles:
         return CommitReport(target.path, files)
 
     def _fill(self, stage: Stage, target: Target, progress: Progress) -> Iterator[WrittenFile]:
-        model = (self.reader.location.item / TREE).stat()
+        model = self.model
         if self.form.single:
             (layout,) = self.layouts.values()
             fill_file(stage.descriptor, stage.path, layout, model, target.sync, progress)
@@ -146,7 +155,8 @@ class NewFiles:
             finally:
                 os.close(descriptor)
             yield WrittenFile(_STEM + SUFFIX, len(self.index), "written")
-        set_mode(stage.path, stat.S_IMODE(self.reader.location.item.stat().st_mode) | stat.S_IRWXU)
+        # Whoever may read the files may look into their directory.
+        set_mode(stage.path, stat.S_IMODE(model.st_mode) | (model.st_mode & 0o444) >> 2 | stat.S_IRWXU)
         if target.sync:
             sync_directory(stage.path)
 

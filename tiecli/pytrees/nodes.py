@@ -1,0 +1,106 @@
+"""Nodes: trees of any container that JAX knows: dataclasses, named tuples, Equinox modules, Flax states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from tiecli.errors import LeafNotFoundError, TreeError
+from tiecli.keypaths import Key, KeyPath
+
+Tree = Any
+
+_NUMBERS = (bool, int, float, complex, str, bytes)
+
+
+def is_plain(tree: Tree) -> bool:
+    """Whether a tree is nested dicts and lists of arrays and numbers, for which JAX is not needed.
+
+    Example:
+        >>> is_plain({"a": [1, None]}), is_plain({"a": (1, 2)}), is_plain({0: 1})
+        (True, False, False)
+    """
+    if type(tree) is dict:
+        return all(type(key) is str and is_plain(child) for key, child in tree.items())
+    if type(tree) is list:
+        return all(map(is_plain, tree))
+    return tree is None or isinstance(tree, _NUMBERS) or (hasattr(tree, "dtype") and hasattr(tree, "shape"))
+
+
+def list_nodes(tree: Tree, is_leaf: Callable[[Any], bool] | None = None) -> tuple[dict[KeyPath, Any], Any]:
+    """Takes a tree apart as JAX does.
+
+    Args:
+        tree: Any pytree.
+        is_leaf: Where to stop on the way down, beside leaves.
+
+    Returns:
+        What stands at each place, and the structure that it can be put back into.
+
+    Raises:
+        TreeError: Two places are spelled alike, or JAX is not installed.
+    """
+    entries, structure = _tree_util().tree_flatten_with_path(tree, is_leaf=is_leaf)
+    found: dict[KeyPath, Any] = {}
+    for keys, leaf in entries:
+        path = KeyPath(tuple(map(_to_key, keys)))
+        if path in found:
+            raise TreeError(f"two leaves of the tree stand at `{path.spelling}`", "Keys of a dict must differ as text.")
+        found[path] = leaf
+    return found, structure
+
+
+def put_leaves(tree: Tree, leaves: Mapping[KeyPath, Any]) -> Tree:
+    """Puts leaves where None stands in a copy of a tree.
+
+    Raises:
+        TreeError: Nothing, or something else, stands there.
+    """
+    found, structure = list_nodes(tree, _is_none)
+    for path in leaves:
+        if path not in found:
+            raise TreeError(
+                f"`{path.spelling}` has no place in a {type(tree).__name__}",
+                "A tree of objects keeps None where a leaf was taken out; `contract` leaves it so.",
+            )
+        if found[path] is not None:
+            raise TreeError(f"`{path.spelling}` is taken in a {type(tree).__name__}")
+    return structure.unflatten([leaves.get(path, leaf) for path, leaf in found.items()])
+
+
+def take_leaves(tree: Tree, paths: Iterable[KeyPath]) -> Tree:
+    """Puts None where some leaves stand, in a copy of a tree: what JAX takes for no leaf.
+
+    Raises:
+        LeafNotFoundError: One is not there.
+    """
+    found, structure = list_nodes(tree)
+    gone = set(paths)
+    for path in gone - found.keys():
+        raise LeafNotFoundError(f"the tree has no leaf `{path.spelling}`", "`list_leaves` lists those that it has.")
+    return structure.unflatten([None if path in gone else leaf for path, leaf in found.items()])
+
+
+def _is_none(node: Any) -> bool:
+    return node is None
+
+
+def _to_key(entry: Any) -> Key:
+    """Reads one step of JAX's own key paths: positions are numbers, all else is text."""
+    for attribute in ("idx", "name", "key"):
+        if hasattr(entry, attribute):
+            key = getattr(entry, attribute)
+            at_position = attribute == "idx" or type(entry).__name__ == "FlattenedIndexKey"
+            return key if isinstance(key, int) and at_position else str(key)
+    return str(entry)
+
+
+def _tree_util() -> Any:
+    try:
+        from jax import tree_util
+    except ImportError as error:
+        raise TreeError(
+            "only JAX can take apart trees of other containers than dicts and lists, and it is not installed",
+            "Install it: `pip install 'tiecli[verify]'`.",
+        ) from error
+    return tree_util
