@@ -124,6 +124,11 @@ class Changes:
             raise FixError(f"`{path}` is to be two files", LATER)
         _put(self.added, path, raw, "file")
 
+    def add_text(self, path: str, text: str) -> None:
+        """Asks for a new small text file."""
+        _check_text(text)
+        self.add_file(path, text.encode("utf-8"))
+
 
 def check_name(name: str) -> None:
     """Checks that a name leads to something inside the checkpoint's directory, and to nothing of tiecli's own.

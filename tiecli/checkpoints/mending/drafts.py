@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -13,6 +14,8 @@ from tiecli.checkpoints.safetensors.layout import FileLayout
 from tiecli.errors import FixError, InPlaceError
 
 Contents = FileLayout | bytes
+
+COPY = "Fix a copy of the checkpoint: `cp -rL` makes files of links."
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +41,22 @@ class Draft:
         """The names of all that is there and changes."""
         return frozenset((*self.written, *self.moved, *self.removed))
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether all stays as it is."""
-        return not (self.touched or self.added)
+    def narrow(self) -> Draft:
+        """The same, seen from the innermost directory around all that changes."""
+        names = (*self.touched, *self.moved.values(), *self.added)
+        inner = PurePosixPath(os.path.commonpath([PurePosixPath(name).parent for name in names]))
+
+        def cut(name: str) -> str:
+            """Spells a name as seen from there."""
+            return str(PurePosixPath(name).relative_to(inner))
+
+        return Draft(
+            self.directory / inner,
+            {cut(name): contents for name, contents in self.written.items()},
+            {cut(name): raw for name, raw in self.added.items()},
+            {cut(file): cut(name) for file, name in self.moved.items()},
+            frozenset(map(cut, self.removed)),
+        )
 
 
 def draft_paths(sources: Sources, changes: Changes, decided: Mapping[str, Contents] = {}) -> Draft:
@@ -73,6 +88,11 @@ def draft_paths(sources: Sources, changes: Changes, decided: Mapping[str, Conten
     free = {*moved, *changes.removed}
     for name in (*moved.values(), *changes.added):
         _check_free(directory, name, free)
+    homes = {(directory / name).parent for name in changes.added}
+    for home in (*homes, *((directory / name).parent for name in moved.values())):
+        # A new directory may come with a new file beside it.
+        if not home.is_dir() and not (home in homes and home.parent in homes and home.parent.is_dir()):
+            raise FixError(f"`{home}` is no directory")
     lost = [name for name in (*written, *moved) if not changes.removed.isdisjoint(_prefixes(name))]
     nested = [name for name in changes.removed if not changes.removed.isdisjoint(_prefixes(name)[:-1])]
     if lost or nested:
@@ -88,18 +108,16 @@ def _check_there(directory: Path, name: str) -> None:
         raise InPlaceError(
             f"`{path}` is a symbolic link, as in the Hugging Face cache: "
             "replacing it would save no space, and writing through it would spoil what others share",
-            "Fix a copy of the checkpoint: `cp -rL` makes files of links.",
+            COPY,
         )
     if not path.exists():
         raise FixError(f"`{name}` is not there")
 
 
 def _check_free(directory: Path, name: str, free: Iterable[str]) -> None:
-    """Checks that a new file can have a name: its directory is there, and nothing has the name."""
+    """Checks that nothing has the name of a new file."""
     _check_above(directory, name)
     path = directory / name
-    if not path.parent.is_dir():
-        raise FixError(f"`{name}` has no directory to lie in")
     if (path.exists() or path.is_symlink()) and name not in free:
         raise FixError(f"`{name}` is there already")
 

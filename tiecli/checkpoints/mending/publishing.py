@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from tiecli.checkpoints.exchanging import exchange_directory
-from tiecli.checkpoints.mending.drafts import Contents, Draft
+from tiecli.checkpoints.mending.drafts import COPY, Contents, Draft
 from tiecli.checkpoints.mending.sources import Sources
 from tiecli.checkpoints.protocol import Progress, WrittenFile
 from tiecli.checkpoints.safetensors.filling import fill_file, fill_text
 from tiecli.checkpoints.staging import Stage, sync_directory, writing
-from tiecli.checkpoints.trees import Entry
+from tiecli.checkpoints.trees import Entry, set_mode
+from tiecli.errors import InPlaceError
 
 
 class Mending:
@@ -41,7 +45,7 @@ class Mending:
             TargetError: It cannot be written; the class says why.
         """
         draft = self.draft
-        with writing(draft.directory):
+        with writing(draft.directory), _rehinting():
             match [*draft.written, *draft.added, *draft.removed, *draft.moved]:
                 case []:
                     return
@@ -89,24 +93,28 @@ class Mending:
             sync_directory(path.parent)
 
     def _exchange(self) -> None:
-        """Builds a twin of the directory that takes its place."""
-        draft = self.draft
-        root = draft.directory.resolve()
-        gone = {str(path.relative_to(root)) for name in draft.removed for path in (root / name).rglob("*")}
-        exchange_directory(
-            root, draft.touched | gone, self._build, self.sources.check_unchanged, self.notices, sync=self.sync
-        )
+        """Builds a twin of the innermost directory around all that changes, which takes its place."""
+        draft = self.draft.narrow()
+        below = {
+            str(path.relative_to(draft.directory))
+            for name in draft.removed
+            for path in (draft.directory / name).rglob("*")
+        }
 
-    def _build(self, stage: Path, _: tuple[Entry, ...]) -> list[WrittenFile]:
-        """Writes into the twin all that is not taken over."""
-        draft = self.draft
-        for name, contents in draft.written.items():
-            self._create(stage / draft.moved.get(name, name), contents, (draft.directory / name).stat())
-        for name, raw in draft.added.items():
-            self._create(stage / name, raw, _model((draft.directory / name).parent))
-        for name in draft.moved.keys() - draft.written.keys():
-            os.link(draft.directory / name, stage / draft.moved[name], follow_symlinks=False)
-        return []
+        def build(stage: Path, _: tuple[Entry, ...]) -> list[WrittenFile]:
+            """Writes all that is not taken over."""
+            for name, contents in draft.written.items():
+                self._create(stage / draft.moved.get(name, name), contents, (draft.directory / name).stat())
+            for name, raw in draft.added.items():
+                _create_above(draft.directory, stage, name)
+                self._create(stage / name, raw, _model(draft.directory))
+            for name in draft.moved.keys() - draft.written.keys():
+                os.link(draft.directory / name, stage / draft.moved[name], follow_symlinks=False)
+            return []
+
+        changed = draft.touched | below
+        check = self.sources.check_unchanged
+        exchange_directory(draft.directory, changed, build, check, self.notices, sync=self.sync)
 
     def _create(self, path: Path, contents: Contents, status: os.stat_result) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -122,7 +130,24 @@ class Mending:
             fill_file(descriptor, path, contents, status, self.sync, self.progress)
 
 
+@contextlib.contextmanager
+def _rehinting() -> Iterator[None]:
+    """Has errors hint at what can be done here, where there is no other target to name."""
+    try:
+        yield
+    except InPlaceError as error:
+        raise InPlaceError(error.message, COPY) from error
+
+
+def _create_above(source: Path, stage: Path, name: str) -> None:
+    """Creates the directories that a new file lies in, as far as they are new, too."""
+    above = [path for path in reversed((stage / name).parents) if path.is_relative_to(stage) and not path.exists()]
+    for path in above:
+        path.mkdir()
+        set_mode(path, stat.S_IMODE(source.stat().st_mode))
+
+
 def _model(directory: Path) -> os.stat_result:
     """Gives the status that a new file takes its permissions from: the directory's, as far as files have them."""
     status = directory.stat()
-    return os.stat_result((status.st_mode & ~0o111, *status[1:]))
+    return os.stat_result((status.st_mode & 0o666, *status[1:]))
