@@ -66,15 +66,15 @@ def survey_safetensors(unit: Unit) -> SafetensorsSurvey:
 
 
 def _list_shards(index: IndexSurvey, listing: frozenset[str]) -> tuple[str, ...]:
-    """Lists the files of an index: those it names, those that tying emptied; by their names if it names none."""
-    if index.document is not None and index.weight_map:
-        if index.problems or index.escapes:
-            return index.shards
-        return index.shards + tuple(
-            name for name in find_emptied(ShardIndex(index.name, index.raw, index.document)) if name in listing
-        )
-    stem = index.name.removesuffix(SUFFIX)
-    return tuple(sorted(name for name in listing if (part := read_shard_name(name)) and part.stem == stem))
+    """Lists the files of an index: those it names, and those that tying emptied; of a damaged one, all of its set."""
+    if index.document is None or index.problems:
+        stem = index.name.removesuffix(SUFFIX)
+        fitting = (name for name in listing if (part := read_shard_name(name)) and part.stem == stem)
+        return (*index.shards, *sorted(fitting))
+    if index.escapes:
+        return index.shards
+    emptied = find_emptied(ShardIndex(index.name, index.raw, index.document))
+    return (*index.shards, *(name for name in emptied if name in listing))
 
 
 def _survey_shard(directory: Path, name: str, listing: frozenset[str]) -> FileSurvey | None:
