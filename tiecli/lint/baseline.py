@@ -51,13 +51,13 @@ class Sifted:
 
     Attributes:
         fresh: Those that it does not know.
-        suppressed: How many it knows.
+        known: Those that it holds back.
         stale: How many of its entries could have been found and were not.
     """
 
     fresh: tuple[ReportedFinding, ...]
-    suppressed: int
-    stale: int
+    known: tuple[ReportedFinding, ...] = ()
+    stale: int = 0
 
 
 def parse_baseline(raw: bytes, name: str, base: str) -> Baseline:
@@ -97,7 +97,7 @@ def baseline_to_json(findings: Iterable[ReportedFinding], base: str) -> dict[str
 
 def sift(
     findings: Iterable[ReportedFinding],
-    baseline: Baseline,
+    baseline: Baseline | None,
     checkpoints: Collection[str],
     ran: Callable[[str, str], bool],
 ) -> Sifted:
@@ -109,19 +109,21 @@ def sift(
 
     Args:
         findings: What was found.
-        baseline: What is known.
+        baseline: What is known; None for nothing.
         checkpoints: The checkpoints that were linted.
         ran: Whether a rule ran on one of them: called with the checkpoint and the code.
     """
+    if baseline is None:
+        return Sifted(tuple(findings))
     left = Counter(baseline.entries)
     linted = {relate(checkpoint, baseline.base): checkpoint for checkpoint in checkpoints}
-    suppressed = 0
+    known: list[ReportedFinding] = []
     unknown: list[ReportedFinding] = []
     for finding in findings:
         entry = Entry(finding.code, relate(finding.checkpoint, baseline.base), finding.fingerprint)
         if left[entry]:
             left[entry] -= 1
-            suppressed += 1
+            known.append(finding)
         else:
             unknown.append(finding)
     homeless = _list_homeless(+left, linted, baseline.base)
@@ -130,7 +132,7 @@ def sift(
         fitting = homeless.get((finding.code, finding.fingerprint))
         if fitting:
             left[fitting.pop()] -= 1
-            suppressed += 1
+            known.append(finding)
         else:
             fresh.append(finding)
     stale = sum(map(len, homeless.values()))
@@ -139,7 +141,7 @@ def sift(
         for entry, count in (+left).items()
         if entry.checkpoint in linted and ran(linted[entry.checkpoint], entry.code)
     )
-    return Sifted(tuple(fresh), suppressed, stale)
+    return Sifted(tuple(fresh), tuple(known), stale)
 
 
 def relate(path: str, base: str) -> str:

@@ -103,6 +103,7 @@ class LintReport:
         suppressed: How many findings the baseline holds back.
         stale: How many entries of the baseline were not found any more.
         fail_on: The mildest severity that makes the run fail; `never` for none.
+        notices: One line each, for the person at the terminal: which fixes could not be carried out, and why.
     """
 
     checkpoints: tuple[str, ...]
@@ -114,6 +115,7 @@ class LintReport:
     suppressed: int = 0
     stale: int = 0
     fail_on: FailOn = "warning"
+    notices: tuple[str, ...] = ()
 
     def count(self, severity: Severity) -> int:
         """Counts the findings of one severity."""
