@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tiecli.checkpoints.wording import list_names
 from tiecli.leaves import format_bytes
 from tiecli.lint.edits import TieLeaves
 from tiecli.lint.rule import Finding, Fix, Rule
@@ -12,7 +13,6 @@ from tiecli.lint.subject import Subject
 
 # Tables of rotary frequencies are smaller, and alike in every layer.
 _LEAST_NBYTES = 1024
-_NAMED = 3
 
 
 def check(subject: Subject) -> Iterator[Finding]:
@@ -36,12 +36,11 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 def _report(subject: Subject, canonical: str, group: list[EqualLeaves]) -> Finding:
     names = [canonical, *(equal.alias for equal in group)]
-    shown = names if len(names) <= _NAMED else names[: _NAMED - 1]
-    more = f"{len(names) - len(shown):,} more" if len(shown) < len(names) else f"`{shown.pop()}`"
+    shown = f"`{names[0]}` and `{names[1]}`" if len(names) == 2 else list_names(names)
     size = format_bytes(sum(equal.nbytes for equal in group))
     what = f"drop `{names[1]}`" if len(group) == 1 else f"drop {len(group):,} leaves"
     return Finding(
-        f"{', '.join(f'`{name}`' for name in shown)} and {more} are byte-identical ({size}).",
+        f"{shown} are byte-identical ({size}).",
         tuple(names),
         subject.homes.get(names[1], ""),
         fix=Fix(

@@ -17,13 +17,17 @@ def check(subject: Subject) -> Iterator[Finding]:
     for pair in compare_ties(subject):
         if not pair.comparison.equal:
             yield Finding(
-                f"`{pair.tie.alias}` and {pair.source} are declared tied ({pair.tie.origin}) but differ in"
+                f"`{pair.tie.alias}` and {pair.source} are declared tied by {_speaker(pair)} but differ in"
                 f" {_word_difference(pair.comparison)}.{_word_loaders(pair)}",
                 pair.leaves,
                 subject.homes.get(pair.tie.alias, ""),
                 fix=_fix(subject, pair),
                 hint=_hint(subject, pair),
             )
+
+
+def _speaker(pair: ComparedTie) -> str:
+    return "the config" if pair.tie.source == "config" else pair.tie.origin
 
 
 def _word_difference(comparison: Comparison) -> str:

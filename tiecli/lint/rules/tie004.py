@@ -17,8 +17,8 @@ def check(subject: Subject) -> Iterator[Finding]:
             continue
         if subject.searcher.are_equal(tie.alias, tie.canonical):
             yield Finding(
-                f"`{tie.alias}` equals `{tie.canonical}` although the config says they are untied"
-                f" ({tie.origin}). Loaders keep two copies, and training lets them drift apart.",
+                f"`{tie.alias}` equals `{tie.canonical}` although the config says they are untied."
+                " Loaders keep two copies, and training lets them drift apart.",
                 (tie.alias, tie.canonical),
                 subject.homes.get(tie.alias, ""),
                 fix=_fix(subject),
