@@ -47,7 +47,7 @@ class Case:
 
 def draw(name: str, shape: tuple[int, ...], dtype: str = "F32") -> bytes:
     """Gives the bytes of a leaf: numbers around zero that depend on its name, so that no two leaves are alike."""
-    seed = int.from_bytes(name.encode(), "little") % (1 << 63)
+    seed = [*name.encode()]
     values = np.random.default_rng(seed).standard_normal(shape).astype(np.float32) * np.float32(0.02)
     match dtype:
         case "F32":
