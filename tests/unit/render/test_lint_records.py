@@ -92,6 +92,14 @@ def test_lines_hold_what_the_document_holds() -> None:
     assert [it["record"] for it in records][-1] == "summary"
 
 
+def test_notices_are_told_in_both_forms() -> None:
+    """What could not be fixed, and why."""
+    document = json.loads(render_lint(MENDED, "json"))
+
+    assert document["notices"] == list(MENDED.notices)
+    assert [it["message"] for it in read_lines(MENDED) if it["record"] == "notice"] == document["notices"]
+
+
 def test_the_lines_of_two_runs_are_the_lines_of_both() -> None:
     """Whole records: files of several shards are put together by `cat`."""
     merged = (render_lint(FOUND, "jsonl") + render_lint(EMPTY, "jsonl")).splitlines()

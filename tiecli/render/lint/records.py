@@ -20,6 +20,7 @@ def lint_to_json(report: LintReport) -> dict[str, object]:
         "not_checked": [_unchecked_to_json(unchecked) for unchecked in report.not_checked],
         "failures": [_failure_to_json(failure) for failure in report.failures],
         "fixes": [_fix_to_json(applied, dry=report.dry) for applied in report.fixes],
+        "notices": list(report.notices),
         "summary": _summary_to_json(report),
     }
 
@@ -45,6 +46,8 @@ def _list_records(report: LintReport) -> Iterator[Mapping[str, object]]:
         yield {"schema": SCHEMA, "record": "failure", **_failure_to_json(failure)}
     for applied in report.fixes:
         yield {"schema": SCHEMA, "record": "fix", **_fix_to_json(applied, dry=report.dry)}
+    for notice in report.notices:
+        yield {"schema": SCHEMA, "record": "notice", "message": notice}
     yield {"schema": SCHEMA, "record": "summary", **_summary_to_json(report)}
 
 

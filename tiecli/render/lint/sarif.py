@@ -101,6 +101,7 @@ def _list_notifications(report: LintReport) -> Iterator[dict[str, object]]:
     cut = len(report.findings) - _MOST_RESULTS
     if cut > 0:
         yield _notify("warning", f"{cut:,} of the mildest findings were left out: GitHub takes {_MOST_RESULTS:,}")
+    yield from (_notify("note", notice) for notice in report.notices)
     yield _notify("note", sum_up(report))
 
 
