@@ -117,13 +117,13 @@ def _insert(members: list[_Member], new: Mapping[str, str], model: _Member) -> N
     for key, value in new.items():
         position = bisect_left(keys, key) if in_order else len(keys)
         neighbour = members[max(position - 1, 0)] if members else model
-        # The first member's space is that of the brace, and others may have another.
-        between = members[-1].lead if len(members) > 1 else neighbour.lead
-        added = _Member(key, between, json.dumps(key), neighbour.colon, value, "")
+        # The space at the braces may be another than that at the commas.
+        lead, trail = (members[-1].lead, members[0].trail) if len(members) > 1 else (neighbour.lead, "")
+        added = _Member(key, lead, json.dumps(key), neighbour.colon, value, trail)
         if members and position == 0:
-            added.lead, neighbour.lead = neighbour.lead, between
-        else:
-            added.trail, neighbour.trail = neighbour.trail, ""
+            added.lead, neighbour.lead = neighbour.lead, lead
+        if position == len(members):
+            added.trail, neighbour.trail = neighbour.trail, trail
         members.insert(position, added)
         keys.insert(position, key)
 

@@ -71,7 +71,7 @@ def mend_all(
         fixes = choose_fixes(lint_again(mended.unit), unsafe=unsafe)
         done, mended.refused = len(mended.applied), []
         try:
-            _mend_round(mended, fixes, sync=sync, progress=progress)
+            mend_round(mended, fixes, sync=sync, progress=progress)
         except TiecliError as error:
             mended.failure = error
             break
@@ -97,7 +97,7 @@ def mend(unit: Unit, fixes: Sequence[CodedFix], *, sync: bool = True) -> tuple[A
         TargetError: The system refuses to write.
     """
     mended = Mended(unit)
-    _mend_round(mended, fixes, sync=sync, progress=ignore_progress)
+    mend_round(mended, fixes, sync=sync)
     return tuple(mended.applied)
 
 
@@ -122,8 +122,13 @@ def describe_fix(unit: Unit, code: str, fix: Fix) -> AppliedFix:
     return AppliedFix(str(unit.root), code, fix.summary, tuple(map(describe_edit, fix.edits)))
 
 
-def _mend_round(mended: Mended, fixes: Sequence[CodedFix], *, sync: bool, progress: Progress) -> None:
-    """Carries out all fixes that can be carried out together."""
+def mend_round(mended: Mended, fixes: Sequence[CodedFix], *, sync: bool, progress: Progress = ignore_progress) -> None:
+    """Carries out all fixes that can be carried out together, and adds what came of it to `mended`.
+
+    Raises:
+        SourceChangedError: As for `mend`.
+        TargetError: As for `mend`.
+    """
 
     def finish(batch: Sequence[CodedFix]) -> None:
         """Ties and unties what is left to be tied and untied."""

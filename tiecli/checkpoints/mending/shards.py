@@ -131,6 +131,9 @@ def _draft_index(
     metadata = follow(old, turn, {}) | correct_sizes(old, (index.weight_map, rows), holdings)
     if anew:
         metadata["total_size"] = total_size(holdings[1])
+    lost = next((leaf for leaf, file in rows.items() if file in changes.removed), None)
+    if lost is not None:
+        raise FixError(f"`{rows[lost]}` holds `{lost}`, and therefore has to stay")
     rows = {leaf: turn.moved.get(file, file) for leaf, file in rows.items()}
     members = changes.members.get(index.name, {})
     if not anew and not members and rows == index.weight_map and metadata == old:
