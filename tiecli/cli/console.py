@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TextIO
 
 from tiecli.checkpoints.protocol import Progress, ignore_progress
@@ -48,6 +49,52 @@ def show_notice(*spans: Line) -> None:
 def show_json(document: Mapping[str, object]) -> None:
     """Writes one JSON document to stdout."""
     _write_text(encode_json(document, 2 if sys.stdout.isatty() else None) + "\n", sys.stdout)
+
+
+def show_text(text: str) -> None:
+    """Writes text to stdout as it is."""
+    _write_text(text, sys.stdout)
+
+
+@contextmanager
+def show_count(task: str, total: int) -> Iterator[Progress]:
+    """Shows a bar that counts checkpoints on stderr while the block runs, if stderr is a terminal and it takes long.
+
+    Args:
+        task: What is being done, as a participle.
+        total: How many checkpoints.
+    """
+    if total < 2 or not sys.stderr.isatty():
+        yield ignore_progress
+        return
+    started = time.monotonic()
+    done = 0
+    with ExitStack() as stack:
+        advance: Progress | None = None
+
+        def progress(count: int) -> None:
+            """Counts some more; the bar is there after a second, since most runs end before rich is imported."""
+            nonlocal advance, done
+            done += count
+            if advance is not None:
+                advance(count)
+            elif time.monotonic() - started > 1:
+                advance = stack.enter_context(_count_bar(task, total))
+                advance(done)
+
+        yield progress
+
+
+@contextmanager
+def _count_bar(task: str, total: int) -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        bar = bars.add_task(task, total=total)
+        yield lambda count: bars.advance(bar, count)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -122,5 +123,33 @@ def write_text(path: Path, text: str) -> None:
             file.write(text)
     except FileExistsError as error:
         raise TargetExistsError(f"`{path}` exists already", "Name another file, or remove it.") from error
+    except OSError as error:
+        raise WriteFailedError(f"`{path}` cannot be written: {error.strerror}", "Name another file.") from error
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Writes a text file that the user named, all at once, in place of one that may be there.
+
+    Raises:
+        WriteFailedError: The system refused.
+    """
+    # Names of leaves may hold anything, half a character included.
+    raw = text.encode("utf-8", "backslashreplace")
+    try:
+        if path.exists() and not path.is_file():
+            # A pipe or a device is written to, not replaced.
+            path.write_bytes(raw)
+            return
+        target = path.resolve()
+        draft = target.with_name(f".{target.name[:100]}.{os.getpid()}.tmp")
+        try:
+            with draft.open("xb") as file:
+                file.write(raw)
+            if target.exists():
+                draft.chmod(target.stat().st_mode)
+            draft.replace(target)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
     except OSError as error:
         raise WriteFailedError(f"`{path}` cannot be written: {error.strerror}", "Name another file.") from error
