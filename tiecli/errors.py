@@ -14,6 +14,7 @@ TiecliError
 │   ├── PlanFileError             a plan file that cannot be used
 │   ├── SettingsError             settings or a baseline of the linter that cannot be used
 │   ├── ConversionError           something that the other format cannot hold
+│   ├── CopyError                 nothing to copy, or leaves left over where none may be
 │   ├── TreeError                 leaves that no one tree of mappings and sequences can hold
 │   ├── LossError                 a loss that cannot be imported, called or differentiated
 │   └── PartNotFoundError         no such step or item in an Orbax checkpoint
@@ -118,6 +119,10 @@ class SettingsError(UsageError):
 
 class ConversionError(UsageError):
     """The other format cannot hold something, or not so that it can be told afterwards what it was."""
+
+
+class CopyError(UsageError):
+    """Nothing is to be copied, or leaves are left over where none may be."""
 
 
 class TreeError(UsageError):

@@ -45,7 +45,9 @@ def select_leaves(text: str, paths: Iterable[KeyPath]) -> tuple[KeyPath, ...]:
     return found
 
 
-def pair_leaves(src: str, dst: str, paths: Collection[KeyPath]) -> tuple[Pair, ...]:
+def pair_leaves(
+    src: str, dst: str, paths: Collection[KeyPath], others: Collection[KeyPath] | None = None
+) -> tuple[Pair, ...]:
     """Pairs each destination with the leaf, or leaves, that it follows from.
 
     Captures of the same name must agree; the first wildcard of one side must agree with the
@@ -53,6 +55,13 @@ def pair_leaves(src: str, dst: str, paths: Collection[KeyPath]) -> tuple[Pair, .
     the destination captures is free, so that one source can serve many destinations; a source
     is never its own destination. The name of a subtree stands for its leaves, all or none.
     `(p, q)` as source gives every destination one leaf of each.
+
+    Args:
+        src: What destinations follow from.
+        dst: What follows.
+        paths: The leaves that both sides name.
+        others: The leaves that `src` names, where those are of another checkpoint; a leaf of
+            one is then never a leaf of the other.
 
     Returns:
         Sources and destination of each pair, in the order in which `paths` has the destinations.
@@ -70,12 +79,13 @@ def pair_leaves(src: str, dst: str, paths: Collection[KeyPath]) -> tuple[Pair, .
         wte -> h.0.wte
     """
     paths = tuple(paths)
+    given = paths if others is None else tuple(others)
     targets = _match_side(dst, "dst", paths)
-    parts = _split_sources(src, paths)
-    sides = tuple(_match_side(part, "src", paths) for part in parts)
+    parts = _split_sources(src, given)
+    sides = tuple(_match_side(part, "src", given) for part in parts)
     columns = tuple(_join(part, side, dst, targets) for part, side in zip(parts, sides, strict=True))
     rows = tuple(zip(zip(*columns, strict=True), (alias for alias, _ in targets), strict=True))
-    paired = tuple((sources, alias) for sources, alias in rows if alias not in sources)
+    paired = tuple((sources, alias) for sources, alias in rows if others is not None or alias not in sources)
     if not paired:
         raise PairingError(
             f"`{src}` and `{dst}` name the same leaves, and a leaf cannot be tied to itself",
