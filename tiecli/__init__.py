@@ -18,7 +18,9 @@ print(report.bytes_before - report.bytes_after)
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from tiecli.errors import TiecliError as TiecliError
     from tiecli.keypaths import KeyPath as KeyPath
     from tiecli.leaves import LeafSpec as LeafSpec
+    from tiecli.lint.report import LintReport as LintReport
     from tiecli.manifest import Manifest as Manifest
     from tiecli.plan import TieRequest as TieRequest
     from tiecli.reports import ApplyReport as ApplyReport
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
     from tiecli.verbs.find import find as find
     from tiecli.verbs.inspect import InspectReport as InspectReport
     from tiecli.verbs.inspect import inspect as inspect
+    from tiecli.verbs.lint import LintOptions as LintOptions
+    from tiecli.verbs.lint import lint as lint
     from tiecli.verbs.tie import tie as tie
     from tiecli.verbs.untie import untie as untie
     from tiecli.verbs.verify import Computing as Computing
@@ -59,6 +64,8 @@ _HOMES = {
     "InspectReport": "tiecli.verbs.inspect",
     "KeyPath": "tiecli.keypaths",
     "LeafSpec": "tiecli.leaves",
+    "LintOptions": "tiecli.verbs.lint",
+    "LintReport": "tiecli.lint.report",
     "Manifest": "tiecli.manifest",
     "Target": "tiecli.checkpoints.protocol",
     "Tie": "tiecli.ties",
@@ -71,6 +78,7 @@ _HOMES = {
     "diff": "tiecli.verbs.diff",
     "find": "tiecli.verbs.find",
     "inspect": "tiecli.verbs.inspect",
+    "lint": "tiecli.verbs.lint",
     "open_reader": "tiecli.checkpoints",
     "tie": "tiecli.verbs.tie",
     "untie": "tiecli.verbs.untie",
@@ -78,6 +86,18 @@ _HOMES = {
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605  # spelled once, above
+
+
+class _Package(ModuleType):
+    """This package: what it promises keeps its names, though `tiecli.lint` is a package of its own, too."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # Importing a module sets its name in the package that holds it.
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> object:
