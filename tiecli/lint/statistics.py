@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from queue import SimpleQueue
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -74,6 +75,7 @@ class _Task(NamedTuple):
 def take_statistics(
     reader: CheckpointReader,
     *,
+    known: Mapping[KeyPath, Tally] = MappingProxyType({}),
     ranges: bool = False,
     progress: Progress = ignore_progress,
     block_nbytes: int = BLOCK_NBYTES,
@@ -82,6 +84,7 @@ def take_statistics(
 
     Args:
         reader: The checkpoint.
+        known: Leaves that were measured already, and are not read.
         ranges: Whether to find how far the magnitudes of a leaf span, which takes longer.
         progress: Told the bytes that have been dealt with.
         block_nbytes: How much to hold at a time; a multiple of 24.
@@ -89,7 +92,8 @@ def take_statistics(
     specs = reader.specs()
     forms = {path: reader.stored_form(path) for path in specs}
     repeated = {path for _, *others in find_shared(reader, forms) for path in others}
-    wanted = [path for path, spec in specs.items() if spec.nbytes and path not in repeated]
+    wanted = [path for path, spec in specs.items() if spec.nbytes and path not in repeated and path not in known]
+    progress(sum(specs[path].nbytes for path in known))
     buffers: SimpleQueue[Block] = SimpleQueue()
     for _ in range(2):
         buffers.put(np.empty(block_nbytes, np.uint8))
@@ -107,7 +111,7 @@ def take_statistics(
     # What is compressed is decoded from its start on, so it is not divided.
     tasks = [task for path in wanted for task in _divide(path, specs[path].nbytes, forms[path].encoding == RAW)]
     found = zip((task.path for task in tasks), run_in_pairs(measure, tasks), strict=True)
-    return _gather(reader, found, ranges=ranges)
+    return _gather(reader, [*known.items(), *found], ranges=ranges)
 
 
 def _divide(path: KeyPath, nbytes: int, divisible: bool) -> Iterator[_Task]:
@@ -147,9 +151,9 @@ def _gather(
             tally.inf,
             tally.is_zero,
             tally.zero_tail,
-            find_gauge(specs[path].dtype).span(tally) if ranges else None,
+            find_gauge(spec.dtype).span(tally) if ranges else None,
         )
-        for path, tally in tallies.items()
-        if path not in unread
+        for path, spec in specs.items()
+        if (tally := tallies.get(path)) is not None and path not in unread
     }
     return Statistics(leaves, tuple(unread.values()))

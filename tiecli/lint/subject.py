@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from tiecli.checkpoints.survey.files import FileSurvey
     from tiecli.lint.declaring import DeclaredPair
     from tiecli.lint.searching import Searcher
+    from tiecli.lint.slots import SlotReport
     from tiecli.lint.statistics import Statistics
     from tiecli.lint.tails import ZeroTail
+    from tiecli.lint.watching import Watch
 
 
 @dataclass
@@ -85,6 +87,13 @@ class Subject:
         return place_leaves(self)
 
     @cached_property
+    def slots(self) -> SlotReport:
+        """What optimizers keep for which parameters, by headers and metadata."""
+        from tiecli.lint.slotleaves import survey_slots
+
+        return survey_slots(self)
+
+    @cached_property
     def reader(self) -> CheckpointReader | None:
         """The checkpoint through the door, which reads sound ones only; None of any other."""
         from tiecli.checkpoints import open_unit
@@ -138,12 +147,19 @@ class Subject:
         return list_stated(self)
 
     @cached_property
+    def watch(self) -> Watch:
+        """Measures what the search reads, so that no byte is read for each rule anew; for rules that need data."""
+        from tiecli.lint.watching import Watch
+
+        assert self.reader is not None
+        return Watch(self.reader, ranges="NUM004" in self.asked)
+
+    @cached_property
     def searcher(self) -> Searcher:
         """Finds equal leaves and compares stated pairs; for rules that need data."""
         from tiecli.lint.searching import Searcher
 
-        assert self.reader is not None
-        return Searcher(self.reader, self.stated)
+        return Searcher(self.watch.reader, self.stated)
 
     @cached_property
     def statistics(self) -> Statistics:
@@ -151,7 +167,8 @@ class Subject:
         from tiecli.lint.statistics import take_statistics
 
         assert self.reader is not None
-        return take_statistics(self.reader, ranges="NUM004" in self.asked, progress=self.progress)
+        known, ranges = self.watch.list_measured(), self.watch.ranges
+        return take_statistics(self.reader, known=known, ranges=ranges, progress=self.progress)
 
     @cached_property
     def zero_tails(self) -> tuple[ZeroTail, ...]:

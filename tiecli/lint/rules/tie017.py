@@ -12,9 +12,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     """Yields one finding a pair of leaves of the same bytes, whose axes are in another order."""
     from tiecli.lint.scrambling import find_scrambled
 
-    if subject.reader is None:
-        return
-    for pair in find_scrambled(subject.reader):
+    for pair in find_scrambled(subject.watch.reader):
         first, second = (path.spelling for path in pair)
         shapes = [subject.specs[name] for name in (first, second)]
         yield Finding(
