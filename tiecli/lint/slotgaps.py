@@ -1,0 +1,94 @@
+"""Slot gaps: parameters without slots that others like them have."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from tiecli.lint.slotnames import Keys
+from tiecli.lint.slots import SlotReport, SlotTree, is_left_empty, is_nearly_all
+
+
+class Gap(NamedTuple):
+    """A parameter that lacks slots.
+
+    Attributes:
+        parameter: Which.
+        slots: The names of those it lacks.
+        having: How many parameters like it have them.
+        total: Of how many.
+        has_others: Whether it has other slots of the same optimizer.
+    """
+
+    parameter: Keys
+    slots: tuple[str, ...]
+    having: int
+    total: int
+    has_others: bool
+
+
+def list_gaps(report: SlotReport) -> tuple[Gap, ...]:
+    """Lists the parameters that lack slots and were not left out on purpose, as far as that shows."""
+    groups: dict[tuple[bool, Keys], list[SlotTree]] = {}
+    for tree in report.trees:
+        if tree.kind != "factor":
+            groups.setdefault((tree.is_first, tree.above), []).append(tree)
+    uneven = [gap for trees in groups.values() for gap in _find_uneven(report, trees)]
+    return (*uneven, *_find_bare(report))
+
+
+def _find_uneven(report: SlotReport, trees: Iterable[SlotTree]) -> Iterator[Gap]:
+    """Yields parameters that have some slots of an optimizer and lack others, which nearly all have."""
+    trees = list(trees)
+    known = dict.fromkeys(keys for tree in trees for keys in tree.held)
+    lacking: dict[Keys, list[SlotTree]] = {}
+    for tree in trees:
+        if is_nearly_all(len(tree.held), len(known)):
+            for keys in known:
+                if keys not in tree.held and not _is_masked(report, tree, keys):
+                    lacking.setdefault(keys, []).append(tree)
+    for keys, lost in lacking.items():
+        yield Gap(keys, tuple(tree.name for tree in lost), len(lost[0].held), len(known), has_others=True)
+
+
+def _find_bare(report: SlotReport) -> Iterator[Gap]:
+    """Yields parameters without any slot, where the leaves around them and like them have theirs."""
+    covered = {keys for tree in report.trees for keys in tree.held}
+    if not covered:
+        return
+    ends = Counter(keys[-1] for keys in report.parameters)
+    held = Counter(keys[-1] for keys in covered)
+    forms = {_drop_numbers(keys) for keys in covered}
+    modules, layers = {keys[:-1] for keys in covered}, {_find_layer(keys) for keys in covered} - {()}
+    names = tuple(dict.fromkeys(tree.name for tree in report.trees))
+    for keys, leaf in report.parameters.items():
+        count, total = held[keys[-1]], ends[keys[-1]]
+        if keys in covered or leaf.spec.dtype.kind != "float" or not is_nearly_all(count, total):
+            continue
+        in_layer = _find_layer(keys) in layers and _drop_numbers(keys) in forms
+        if (in_layer or keys[:-1] in modules) and not any(_is_masked(report, tree, keys) for tree in report.trees):
+            yield Gap(keys, names, count, total, has_others=False)
+
+
+def _is_masked(report: SlotReport, tree: SlotTree, parameter: Keys) -> bool:
+    """Whether the place of a slot is there and holds nothing."""
+    if not tree.is_first or not report.empty or parameter[: len(tree.root)] != tree.root:
+        return False
+    for slot in tree.held.values():
+        start = slot.keys[: len(tree.above) + 1 + tree.dropped]
+        return is_left_empty(start + parameter[len(tree.root) :], report.empty)
+    return False
+
+
+def _find_layer(keys: Keys) -> Keys:
+    """Finds the layer that a leaf is in: its path down to the last number; empty if it is in none."""
+    return next((keys[: at + 1] for at in range(len(keys) - 1, -1, -1) if _is_number(keys[at])), ())
+
+
+def _drop_numbers(keys: Keys) -> Keys:
+    return tuple("" if _is_number(key) else key for key in keys)
+
+
+def _is_number(key: object) -> bool:
+    return isinstance(key, int) or (isinstance(key, str) and key.isdecimal())
