@@ -58,12 +58,11 @@ def find_units(path: Path) -> tuple[Unit, ...]:
     it and below it, hidden directories left out.
 
     Raises:
-        CheckpointNotFoundError: There is none.
-        UnreadableFileError: The system refuses.
+        CheckpointNotFoundError: There is none, or not all could be looked at.
     """
     found = find_all([str(path)])
     if found.problems:
-        raise found.problems[0].error
+        raise CheckpointNotFoundError(f"`{found.problems[0].path}`: {found.problems[0].error.message}")
     return found.units
 
 
@@ -95,7 +94,7 @@ class _Search:
             units = list(self._find(given))
             if not units and len(self._problems) == before:
                 raise CheckpointNotFoundError(
-                    f"`{given}` holds no checkpoint",
+                    "no checkpoint is there",
                     "Give a safetensors file, a directory that holds one, or an Orbax checkpoint.",
                 )
         except CheckpointError as error:
@@ -148,7 +147,7 @@ class _Search:
             units = list_units(file.parent, names)
             if not units and sure:
                 raise CheckpointNotFoundError(
-                    f"`{file}` is no checkpoint, and none is beside it", "Give the file that holds the weights."
+                    "this is no checkpoint, and none is beside it", "Give the file that holds the weights."
                 )
             yield from units
         elif sure:
@@ -248,4 +247,4 @@ def _refuse_lookalike(file: Path) -> None:
     except OSError as error:
         raise unreadable(str(file), error) from error
     if found:
-        raise CheckpointNotFoundError(f"`{file}` is {found[0]}, expected safetensors", found[1])
+        raise CheckpointNotFoundError(f"this is {found[0]}, expected safetensors", found[1])
