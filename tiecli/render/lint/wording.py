@@ -36,7 +36,7 @@ def list_unchecked(report: LintReport) -> str:
         codes.setdefault(unchecked.reason, set()).add(unchecked.code)
         places.setdefault(unchecked.reason, set()).update(unchecked.checkpoints)
     parts = []
-    for reason, names in codes.items():
+    for reason, names in sorted(codes.items(), key=lambda it: -len(it[1])):
         some = len(places[reason]) < len(report.checkpoints)
         where = f" of {count_of(len(places[reason]), 'checkpoint')}" if some else ""
         parts.append(f"{count_of(len(names), 'rule')}{where} ({reason})")
