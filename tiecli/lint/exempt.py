@@ -66,5 +66,15 @@ def may_be_zero(name: str, spec: LeafSpec) -> bool:
     return any(pattern.search(lower) for pattern in (_ADDED, _NORMS, _INDICES, _STATE, _FROM_ZERO))
 
 
+def is_state(name: str) -> bool:
+    """Whether a leaf is an optimizer's, or another record of training, and no parameter.
+
+    Example:
+        >>> is_state("exp_avg.h.0.q.weight"), is_state("h.0.q.weight")
+        (True, False)
+    """
+    return _STATE.search(name.lower()) is not None
+
+
 def _is_vector(spec: LeafSpec) -> bool:
     return sum(length > 1 for length in spec.shape) < 2

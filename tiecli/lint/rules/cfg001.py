@@ -13,9 +13,7 @@ from tiecli.lint.tables import Table, list_tables
 
 def check(subject: Subject) -> Iterator[Finding]:
     """Yields one finding: for rows that the config says nowhere, or for two places that do not agree."""
-    if subject.config is None:
-        return
-    known = read_vocabularies(subject.config)
+    known = read_vocabularies(subject.config or {})
     if not known.stated:
         return
     embeddings = list_tables(subject, "embedding")
@@ -26,7 +24,9 @@ def check(subject: Subject) -> Iterator[Finding]:
         return
     # With several tables, each of the places may speak of another one.
     wrong = [stated for stated in known.stated if stated.size not in rows]
-    if known.is_one and len(rows) == len(wrong) == 1 and not known.is_open:
+    if not known.is_plain:
+        return
+    if len(known.stated) == 2 and known.stated[0].place == () and len(rows) == len(wrong) == 1:
         yield _report(embeddings[:1], known.stated, rows)
         return
     heads = [table for table in list_tables(subject, "head") if _is_odd(table, known)]
@@ -39,6 +39,9 @@ def check(subject: Subject) -> Iterator[Finding]:
 def _is_odd(table: Table, known: Vocabularies) -> bool:
     """Whether a table has a number of rows that the config does not give; one that lies on its side has not."""
     if table.rows in known.sizes or table.columns in known.sizes:
+        return False
+    # Codebooks of one size, one below the other, are several; a vocabulary that was padded or added to is not.
+    if any(table.rows % stated.size == 0 and table.rows >= 4 * stated.size for stated in known.stated):
         return False
     return not known.is_open or table.rows < min(stated.size for stated in known.stated)
 
