@@ -21,7 +21,8 @@ def check(subject: Subject) -> Iterator[Finding]:
         if len(read.store.leaves) == sum(leaf is not None for _, leaf in read.arrays()):
             continue
         named = _list_names(read)
-        strays = [name for name in read.store.leaves if not _belongs(name, named)]
+        # An array whose own description is damaged was left out for that.
+        strays = [name for name, leaf in read.store.leaves.items() if not leaf.problem and not _belongs(name, named)]
         places = _Places(read)
         for name in strays:
             leaf = read.store.leaves[name]
