@@ -27,11 +27,6 @@ def nested(directory: Path, *, outer: int | None, inner: int, rows: int) -> Path
     )
 
 
-def untied_head(directory: Path, rows: int) -> Path:
-    """A Llama whose head has another number of rows than its embedding."""
-    return write_llama(directory, {**llama(), "lm_head.weight": ("BF16", (rows, 8))})
-
-
 def mllama(directory: Path) -> Path:
     """A model whose class adds eight rows to the embedding, and none to the head."""
     leaves: dict[str, Leaf] = {
@@ -96,7 +91,6 @@ CASES = [
         says=(f"`{EMBEDDING}` has 34 rows, config vocab_size is 32",),
     ),
     Case("CFG001", "fewer-rows", lambda it: write_llama(it, llama(rows=30)), True),
-    Case("CFG001", "head-alone", lambda it: untied_head(it, 30), True, says=("`lm_head.weight` has 30 rows",)),
     Case(
         "CFG001",
         "outer-level-is-stale",

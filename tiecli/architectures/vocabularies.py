@@ -12,9 +12,8 @@ KEY = "vocab_size"
 _DEPTH = 3
 # Tables of segments and the like, which go by a name of their own.
 _OTHER_TABLES = frozenset({"type_vocab_size", "task_type_vocab_size", "modality_type_vocab_size"})
-# Source: transformers 5.23.0, every class built from its default config. Of these the outer number is not the inner
-# one, or the head has a row less.
-_ODD = frozenset({"Ovis2ForConditionalGeneration", "Ovis2Model", "ImageGPTForCausalImageModeling"})
+# Source: transformers 5.23.0, every class built from its default config: of these the outer number is not the inner.
+_APART = frozenset({"Ovis2ForConditionalGeneration", "Ovis2Model"})
 
 
 class Vocabulary(NamedTuple):
@@ -40,13 +39,13 @@ class Vocabularies(NamedTuple):
         sizes: Every number that an embedding may have as its rows.
         is_open: Whether a table may have more rows than `stated` says: several vocabularies
             may share it, or the class adds rows.
-        is_plain: Whether all of `stated` ought to be one number, and the head to have as many rows.
+        is_one: Whether it is the root and one nested config that say so, and both ought to say the same.
     """
 
     stated: tuple[Vocabulary, ...]
     sizes: frozenset[int]
     is_open: bool
-    is_plain: bool
+    is_one: bool
 
 
 def read_vocabularies(document: Mapping[str, Any]) -> Vocabularies:
@@ -71,7 +70,8 @@ def read_vocabularies(document: Mapping[str, Any]) -> Vocabularies:
     extra = max(map(count_extra_rows, names), default=0)
     several = any(path[-1] != KEY and path[-1] not in _OTHER_TABLES for path in found)
     is_open = several or extra > 0
-    return Vocabularies(stated, frozenset(sizes), is_open, not is_open and _ODD.isdisjoint(names))
+    is_one = len(stated) == 2 and not stated[0].place and not is_open and _APART.isdisjoint(names)
+    return Vocabularies(stated, frozenset(sizes), is_open, is_one)
 
 
 def _find_sizes(

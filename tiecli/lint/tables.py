@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tiecli.architectures.roles import find_role
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 # What these are called is also the name of other things: of patches, positions, frames.
 _VAGUE = frozenset({"embed", "embeddings"})
-_HEADS = frozenset({"lm_head", "embed_out"})
 
 
 class Table(NamedTuple):
@@ -29,19 +28,18 @@ class Table(NamedTuple):
     columns: int
 
 
-def list_tables(subject: Subject, wanted: Literal["embedding", "head"]) -> tuple[Table, ...]:
-    """Lists the input embeddings, or the output heads, of tokens; those with vague names only where no other is."""
-    found = tuple(_find_tables(subject, wanted))
+def list_tables(subject: Subject) -> tuple[Table, ...]:
+    """Lists the input embeddings of tokens; one with a vague name only where it is alone."""
+    found = tuple(_find_tables(subject))
     sure = tuple(table for table in found if _last_word(table.leaf) not in _VAGUE)
     return sure or found[: len(found) == 1]
 
 
-def _find_tables(subject: Subject, wanted: Literal["embedding", "head"]) -> Iterator[Table]:
+def _find_tables(subject: Subject) -> Iterator[Table]:
     for name in subject.naming.alone:
         role = find_role(name)
-        if role == "shared":
-            role = "embedding" if name.count(".") <= 2 else ""
-        if role != wanted or (role == "head" and _last_word(name) not in _HEADS):
+        # Deeper down, `shared` is an expert.
+        if role != "embedding" and not (role == "shared" and name.count(".") <= 2):
             continue
         spec = subject.specs.get(name)
         # Quantised weights are packed along either axis, so that their rows say nothing.

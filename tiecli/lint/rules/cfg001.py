@@ -16,24 +16,13 @@ def check(subject: Subject) -> Iterator[Finding]:
     known = read_vocabularies(subject.config or {})
     if not known.stated:
         return
-    embeddings = list_tables(subject, "embedding")
-    odd = [table for table in embeddings if _is_odd(table, known)]
-    rows = {table.rows for table in embeddings}
-    if odd:
-        yield _report(odd, known.stated, rows)
-        return
+    tables = list_tables(subject)
+    odd = [table for table in tables if _is_odd(table, known)]
+    rows = {table.rows for table in tables}
     # With several tables, each of the places may speak of another one.
     wrong = [stated for stated in known.stated if stated.size not in rows]
-    if not known.is_plain:
-        return
-    if len(known.stated) == 2 and known.stated[0].place == () and len(rows) == len(wrong) == 1:
-        yield _report(embeddings[:1], known.stated, rows)
-        return
-    heads = [table for table in list_tables(subject, "head") if _is_odd(table, known)]
-    tied = {tie.alias for tie in subject.stated if tie.tied} if heads else set()
-    heads = [table for table in heads if table.leaf not in tied]
-    if heads:
-        yield _report(heads, known.stated, set())
+    if odd or (known.is_one and len(rows) == len(wrong) == 1):
+        yield _report(odd or tables[:1], known.stated, rows)
 
 
 def _is_odd(table: Table, known: Vocabularies) -> bool:
@@ -78,8 +67,8 @@ RULE = Rule(
     cure="unsafe",
     check=check,
     what="""\
-An input embedding, or an output head that is not tied, has a number of rows that `config.json` gives nowhere as
-`vocab_size`; or `vocab_size` at the top and in the nested config of the language model differ, and only one fits.
+An input embedding has a number of rows that `config.json` gives nowhere as `vocab_size`; or `vocab_size` at the top and
+in the nested config of the language model differ, and only one fits.
 Not meant are classes that add rows by design (8 of Mllama), tables that several vocabularies share, and padding that
 the config itself speaks of (`pad_vocab_size_multiple`).""",
     why="""\

@@ -13,7 +13,7 @@ from tiecli.lint.tables import list_tables
 
 def check(subject: Subject) -> Iterator[Finding]:
     """Yields a finding if the longest embedding is too short for the highest id."""
-    tables = list_tables(subject, "embedding") or list_tables(subject, "head")
+    tables = list_tables(subject)
     if not tables or subject.tokenizer is None:
         return
     token, highest = max(_list_ids(subject, subject.tokenizer), key=lambda entry: entry[1], default=("", -1))
