@@ -227,6 +227,16 @@ def test_the_hook_lints_each_checkpoint_once_whatever_files_were_changed(runner:
     assert "1 checkpoint, " in done.stdout
 
 
+def test_the_hook_passes_over_what_is_part_of_no_checkpoint(runner: Runner) -> None:
+    """Not every `config.json` is a model's; a path that is not there is still an error."""
+    (runner.checkout / "config.json").write_text("{}")
+
+    assert run_script(f"{HOOK['entry']} config.json", runner).stdout == "0 checkpoints.\n"
+    assert run_script(f"{HOOK['entry']} config.json", runner).returncode == 0
+    assert run_script(f"{HOOK['entry']} confjg.json", runner).returncode == 2
+    assert run_script("tiecli lint config.json", runner).returncode == 2
+
+
 def test_the_hook_fails_on_findings(runner: Runner) -> None:
     """A shard is gone that the index names."""
     shutil.copytree(FIXTURES / "qwen2-sharded", runner.checkout / "qwen2")

@@ -105,6 +105,10 @@ OutputFile = Annotated[
     Path | None,
     typer.Option("--output-file", "-o", metavar="FILE", help="Write the report here; the terminal shows it as text."),
 ]
+SkipOthers = Annotated[
+    bool,
+    typer.Option("--skip-others", help="Pass over files that are part of no checkpoint, as hooks are given them, too."),
+]
 Explain = Annotated[str | None, typer.Option("--explain", metavar="RULE", help="Show the page about a rule.")]
 ListRules = Annotated[bool, typer.Option("--list-rules", help="List all rules.")]
 

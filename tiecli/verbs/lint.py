@@ -42,6 +42,7 @@ class LintOptions:
         fix: Which fixes are carried out: `unsafe` ones choose between two meanings.
         dry: Only say which fixes would be.
         jobs: How many processes may work at once.
+        skip_others: Pass over files that are part of no checkpoint.
         shard: Which part of the checkpoints is looked at, of how many: `(1, 4)` is every fourth, from the first on.
     """
 
@@ -56,6 +57,7 @@ class LintOptions:
     fix: Fixing = "none"
     dry: bool = False
     jobs: int = 1
+    skip_others: bool = False
     shard: tuple[int, int] = (1, 1)
 
 
@@ -82,7 +84,7 @@ def lint(
     """
     settings = _settle(options)
     baseline = None if options.baseline is None else _read_baseline(options.baseline)
-    found = find_all([os.fspath(path) for path in paths])
+    found = find_all([os.fspath(path) for path in paths], strict=not options.skip_others)
     number, parts = options.shard
     units = found.units[number - 1 :: parts]
     checked = check_units(units, settings, options.jobs, track=track, count=count)

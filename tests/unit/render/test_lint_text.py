@@ -63,9 +63,18 @@ def test_what_could_not_be_linted_stands_beside_the_sum() -> None:
         (MENDED, "1 checkpoint, nothing found, 1 fixed."),
         (replace(MENDED, dry=True), "1 checkpoint, nothing found, 1 would be fixed."),
         (replace(CLEAN, not_checked=()), "1 checkpoint, nothing found."),
+        (LintReport((), ()), "0 checkpoints."),
         (LintReport((RUN7,), (SIZE,) * 1200), "1 checkpoint, 1,200 warnings, 1,200 fixable with --fix."),
     ],
-    ids=["green but not checked", "nothing looked at", "mended", "would be mended", "clean", "many"],
+    ids=[
+        "green but not checked",
+        "nothing looked at",
+        "mended",
+        "would be mended",
+        "clean",
+        "nothing to look at",
+        "many",
+    ],
 )
 def test_the_sum_takes_nothing_for_verified_that_is_not(report: LintReport, expected: str) -> None:
     """That nothing was found is said only where something was looked at, and beside what was not."""

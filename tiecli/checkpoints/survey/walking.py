@@ -13,9 +13,7 @@ from tiecli.checkpoints.orbax.directories import (
     STEP,
     TEMPORARY,
     TREE,
-    Listing,
     find_step_number,
-    judge_item,
 )
 from tiecli.checkpoints.orbax.location import find_whole, is_orbax
 from tiecli.checkpoints.pathglobs import MAGIC
@@ -27,8 +25,8 @@ from tiecli.checkpoints.survey.units import WEIGHTS, Unit, find_unit, list_units
 from tiecli.errors import CheckpointError, CheckpointNotFoundError
 
 _MARKS = frozenset({TREE, STEP, MARKER, DATABASE})
-# A group of zarr arrays that is no item of Orbax, which writes no such file.
-_GROUPS = frozenset({".zgroup", ".zmetadata", "zarr.json"})
+# Directories that only items of Orbax have.
+_REMAINS = ("ocdbt.process_", "array_metadatas")
 _TEXTS = ("config.json", "tokenizer.json")
 
 
@@ -66,13 +64,17 @@ def find_units(path: Path) -> tuple[Unit, ...]:
     return found.units
 
 
-def find_all(paths: Iterable[str]) -> Found:
+def find_all(paths: Iterable[str], *, strict: bool = True) -> Found:
     """Finds the checkpoints that paths stand for; globs are expanded where nothing has that very name.
 
     A checkpoint that several paths lead to is listed once; so is one that links of another
     directory lead to, file by file, as in the cache of the Hugging Face hub.
+
+    Args:
+        paths: The paths and globs.
+        strict: Whether a file that is part of no checkpoint is a problem.
     """
-    search = _Search()
+    search = _Search(strict=strict)
     for path in paths:
         search.add(path)
     return search.finish()
@@ -81,7 +83,8 @@ def find_all(paths: Iterable[str]) -> Found:
 class _Search:
     """One search; directories that several paths lead through are listed once."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, strict: bool) -> None:
+        self._strict = strict
         self._listings = Listings()
         self._look = self._listings.look
         self._units: dict[tuple[object, ...], Unit] = {}
@@ -92,7 +95,10 @@ class _Search:
         try:
             before = len(self._problems)
             units = list(self._find(given))
-            if not units and len(self._problems) == before:
+            if not units and is_orbax(Path(given)):
+                # An empty tree of numbers, say, of which somebody has told that it is one.
+                units = [Unit(Path(given), "orbax", Path(given))]
+            if not units and len(self._problems) == before and (self._strict or not Path(given).is_file()):
                 raise CheckpointNotFoundError(
                     "no checkpoint is there",
                     "Give a safetensors file, a directory that holds one, or an Orbax checkpoint.",
@@ -120,16 +126,14 @@ class _Search:
         except (OSError, ValueError) as error:
             raise unreadable(given, error if isinstance(error, OSError) else OSError(22, str(error))) from error
         if there:
-            yield from self._find_below(path) if path.is_dir() else self._find_around(path)
+            yield from self._find_below(path) if path.is_dir() else self._find_around(path, sure=self._strict)
         elif MAGIC.search(given):
             for match in self._listings.expand(given):
                 yield from self._find_below(match) if match.is_dir() else self._find_around(match, sure=False)
         else:
-            raise CheckpointNotFoundError(
-                f"`{given}`: no such file or directory", "Check the path; `ls` its directory."
-            )
+            raise CheckpointNotFoundError("no such file or directory", "Check the path; `ls` its directory.")
 
-    def _find_around(self, file: Path, *, sure: bool = True) -> Iterator[Unit]:
+    def _find_around(self, file: Path, *, sure: bool) -> Iterator[Unit]:
         """Finds the checkpoint that a file is part of; for a text beside weights, all in its directory.
 
         Args:
@@ -172,7 +176,7 @@ class _Search:
                 continue
             seen.add(held.identity)
             inside = sorted((name for name in held.directories if not name.startswith(".")), reverse=True)
-            if self._is_orbax(directory, held, named=directory == top):
+            if self._is_orbax(directory, held):
                 yield Unit(directory, "orbax", directory)
                 # Between its steps, a root may hold other things; what has a mark of its own is whole.
                 inside = [it for it in inside if not _is_of_root(it)] if held.files.isdisjoint(_MARKS) else []
@@ -180,32 +184,20 @@ class _Search:
                 yield from list_units(directory, held.files)
             waiting += [directory / name for name in inside]
 
-    def _is_orbax(self, directory: Path, held: HeldDirectory, *, named: bool) -> bool:
+    def _is_orbax(self, directory: Path, held: HeldDirectory) -> bool:
         """Whether a directory is one Orbax checkpoint: an item, a step, or a root of steps.
 
-        Args:
-            directory: Which.
-            held: What is in it.
-            named: Whether somebody gave it; one that was met needs more than an empty tree of numbers.
+        One that has no mark of its own needs a name that tells, or remains of an item: others
+        may hold items among other things, and arrays of zarr that are no item.
         """
         if not held.files.isdisjoint(_MARKS) or TEMPORARY in directory.name:
             return True
-        if any(name.endswith((WEIGHTS, SUFFIX)) for name in held.files) or not held.files.isdisjoint(_GROUPS):
+        if any(name.endswith((WEIGHTS, SUFFIX)) for name in held.files) or not held.directories:
             return False
-        if not named and (not held.directories or self._is_bare(directory, held)):
-            return False
-        if not is_orbax(directory):
-            return False
-        numbered = find_step_number(directory.absolute().name) is not None
-        return numbered or any(map(_is_of_root, held.directories)) or self._is_whole(directory, held)
-
-    def _is_whole(self, directory: Path, held: HeldDirectory) -> bool:
-        """Whether a directory without marks is an item, or holds items and nothing else."""
-        if judge_item(directory, Listing(held.files, held.directories)) == "unfinished":
+        if any(name.startswith(_REMAINS) for name in held.directories):
             return True
-        children = [(directory / name, self._look(directory / name, lenient=True)) for name in held.directories]
-        kinds = [judge_item(path, Listing(inner.files, inner.directories)) for path, inner in children]
-        return "other" not in kinds and all(inner.files.isdisjoint(_GROUPS) for _, inner in children)
+        numbered = find_step_number(directory.absolute().name) is not None or any(map(_is_of_root, held.directories))
+        return numbered and not self._is_bare(directory, held) and is_orbax(directory)
 
     def _is_bare(self, directory: Path, held: HeldDirectory) -> bool:
         """Whether a directory and those in it hold no file, as a tree of dates may that waits for some."""

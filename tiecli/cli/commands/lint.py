@@ -25,6 +25,7 @@ from tiecli.cli.linting import (
     Paths,
     Select,
     Shard,
+    SkipOthers,
     Style,
     StyleOption,
     UnsafeFixes,
@@ -58,6 +59,7 @@ def run_lint(
     diff: Diff = False,
     jobs: Jobs = None,
     shard: Shard = None,
+    skip_others: SkipOthers = False,
     output_format: StyleOption = None,
     output_file: OutputFile = None,
     explain: Explain = None,
@@ -91,6 +93,7 @@ def run_lint(
         dry=diff,
         jobs=jobs or count_cores(),
         shard=parse_shard(shard),
+        skip_others=skip_others,
     )
     report = lint(paths, options, track=show_progress, count=show_count)
     if write_baseline is not None:

@@ -56,4 +56,5 @@ def _list_counts(report: LintReport) -> list[str]:
         (report.stale, "stale entry in the baseline", "stale entries in the baseline"),
     ]
     words = [count_of(count, one, many) for count, one, many in counts if count]
-    return words if report.findings or report.failures else ["nothing found", *words]
+    clean = report.checkpoints and not report.findings and not report.failures
+    return ["nothing found", *words] if clean else words
