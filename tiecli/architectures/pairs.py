@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, NamedTuple
 
-from tiecli.architectures.classes import ModelClass, find_untied_class
+from tiecli.architectures.classes import ModelClass, find_model_class, find_untied_class
 from tiecli.architectures.configs import FLAG, NESTED_KEYS, class_names, find_class, flag_at, read_flag
 from tiecli.architectures.roles import list_roles, named_like_ties
 
-_MOST_HEADS = 16
-"""Where more leaves than that are named like heads, names say nothing; and pairing all with all takes time."""
+_MOST_HEADS = 64
+"""Where more leaves than that are named alike, names say nothing; and pairing all with all takes time."""
 
 # Source: the names of the classes in classes.json; those that end so compute the next token.
 _LANGUAGE_MODELS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
@@ -75,14 +75,30 @@ def guess_pairs(document: Mapping[str, Any], names: Collection[str]) -> tuple[Kn
         return ()
     at = next((place for place, value in given.items() if value), next(iter(given)))
     origin = f"config.json: {'.'.join((*at, FLAG))} is {'true' if given[at] else 'false'}, and the names fit"
-    roles = list_roles(names)
-    if sum(role in ("head", "shared") for role in roles.values()) > _MOST_HEADS:
-        return ()
+    heads, embeddings = guess_heads(names)
     return tuple(
         KnownPair(alias, canonical, given[at], all(given.values()), origin, "guessed")
-        for canonical, alias in named_like_ties(roles)
-        if roles[alias] == "head"
+        for canonical, alias in named_like_ties((*embeddings, *heads))
+        if alias in heads
     )
+
+
+def guess_heads(names: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Lists the leaves that are named like output heads, and like input embeddings; none where too many are.
+
+    Example:
+        >>> guess_heads(["lm_head.weight", "norm.weight", "wte.weight"])
+        (('lm_head.weight',), ('wte.weight',))
+    """
+    roles = list_roles(names)
+    heads = tuple(name for name, role in roles.items() if role == "head")
+    embeddings = tuple(name for name, role in roles.items() if role != "head")
+    return (heads, embeddings) if max(len(heads), len(embeddings)) <= _MOST_HEADS else ((), ())
+
+
+def knows_class(document: Mapping[str, Any]) -> bool:
+    """Whether what a class under `architectures` ties, or keeps apart, is known."""
+    return any(find_model_class(name) or find_untied_class(name) for name in class_names(document))
 
 
 def read_flags(document: Mapping[str, Any]) -> Mapping[tuple[str, ...], bool]:
