@@ -90,8 +90,10 @@ def take_statistics(
         block_nbytes: How much to hold at a time; a multiple of 24.
     """
     specs = reader.specs()
-    forms = {path: reader.stored_form(path) for path in specs}
+    # Leaves of safetensors files are their own bytes, and no others'.
+    forms = {path: reader.stored_form(path) for path in specs} if reader.format == "orbax" else {}
     repeated = {path for _, *others in find_shared(reader, forms) for path in others}
+    whole = {path for path, form in forms.items() if form.encoding != RAW}
     wanted = [path for path, spec in specs.items() if spec.nbytes and path not in repeated and path not in known]
     progress(sum(specs[path].nbytes for path in known))
     buffers: SimpleQueue[Block] = SimpleQueue()
@@ -109,7 +111,7 @@ def take_statistics(
             buffers.put(buffer)
 
     # What is compressed is decoded from its start on, so it is not divided.
-    tasks = [task for path in wanted for task in _divide(path, specs[path].nbytes, forms[path].encoding == RAW)]
+    tasks = [task for path in wanted for task in _divide(path, specs[path].nbytes, path not in whole)]
     found = zip((task.path for task in tasks), run_in_pairs(measure, tasks), strict=True)
     return _gather(reader, [*known.items(), *found], ranges=ranges)
 
