@@ -33,11 +33,12 @@ def save(
     leaves: Mapping[str, Leaf],
     metadata: Mapping[str, str] | None = None,
     name: str = "LlamaForCausalLM",
+    tied: object = False,
     **config: object,
 ) -> Path:
-    """A checkpoint with the leaves, metadata and config that a case is about; untied unless told otherwise."""
+    """A checkpoint with the leaves, metadata and config that a case is about; `...` leaves the flag out."""
     write_file(directory / "model.safetensors", leaves, {"format": "pt", **(metadata or {})})
-    document = {"architectures": [name], FLAG: False, "vocab_size": 32, **config}
+    document = {"architectures": [name], FLAG: tied, "vocab_size": 32, **config}
     write_json(directory / "config.json", {key: value for key, value in document.items() if value is not ...})
     return directory
 
@@ -53,14 +54,14 @@ def vlm(directory: Path, top: object, inner: object, head: Leaf | None = None, *
     section = {key: value for key, value in text.items() if value is not ...}
     leaves = VLM_LEAVES if head is None else {**VLM_LEAVES, HEAD: head}
     name = str(config.pop("name", "LlavaForConditionalGeneration"))
-    return save(directory, leaves, None, name, **{FLAG: top, "text_config": section, "vocab_size": ..., **config})
+    return save(directory, leaves, None, name, top, text_config=section, vocab_size=..., **config)
 
 
-def bart(directory: Path, *tables: str, **config: object) -> Path:
-    """An encoder-decoder with those tables, and the flag on."""
+def bart(directory: Path, *tables: str, tied: bool = True) -> Path:
+    """An encoder-decoder with those tables."""
     body: dict[str, Leaf] = {f"model.{side}.layers.0.fc1.weight": ("BF16", (8, 8)) for side in ("encoder", "decoder")}
     leaves = {**body, **dict.fromkeys(tables, TABLE)}
-    return save(directory, leaves, None, "BartForConditionalGeneration", **{FLAG: True, **config})
+    return save(directory, leaves, None, "BartForConditionalGeneration", tied)
 
 
 def tied_by_tiecli(directory: Path, *, shards: bool = False) -> Path:
@@ -77,7 +78,7 @@ def tied_by_tiecli(directory: Path, *, shards: bool = False) -> Path:
 
 UNTIED_HEAD_MISSING = [
     Case("TIE001", "llama", lambda it: save(it, llama(head=False)), True, says=(f"is stored for `{EMBED}`",)),
-    Case("TIE001", "untied-by-default", lambda it: save(it, llama(head=False), **{FLAG: ...}), True),
+    Case("TIE001", "untied-by-default", lambda it: save(it, llama(head=False), tied=...), True),
     Case("TIE001", "nested", lambda it: vlm(it, False, False), True),
     Case("TIE001", "head-elsewhere", lambda it: save(it, {**llama(head=False), "model.model.lm_head.weight": TABLE}),
          True, says=("`model.model.lm_head.weight` has its shape",)),
@@ -109,7 +110,7 @@ NESTED_FLAG_CONFLICT = [
     Case("TIE005", "flag-of-the-eye", lambda it: vlm(it, True, True, vision_config={FLAG: False}), False),
     Case("TIE005", "only-the-nested-one-counts", lambda it: save(
         it, {"decoder.output_projection.weight": TABLE, "decoder.model.decoder.embed_tokens.weight": TABLE}, None,
-        "VisionEncoderDecoderModel", decoder={"model_type": "trocr", FLAG: False}, **{FLAG: True}), False),
+        "VisionEncoderDecoderModel", decoder={"model_type": "trocr", FLAG: False}, tied=True), False),
     Case("TIE005", "another-model's-config", lambda it: save(
         it, {"decoder.conv_in.weight": ("F32", (4, 4))}, None, "LlavaForConditionalGeneration",
         text_config={FLAG: True}), False),
@@ -117,39 +118,39 @@ NESTED_FLAG_CONFLICT = [
 
 TIE_FLAG_ABSENT = [
     Case("TIE006", "tied-by-default", lambda it: save(
-        it, {"transformer.wte.weight": TABLE}, None, "GPT2LMHeadModel", **{FLAG: ...}), True,
+        it, {"transformer.wte.weight": TABLE}, None, "GPT2LMHeadModel", tied=...), True,
          says=(": transformers ties",)),
-    Case("TIE006", "untied-by-default", lambda it: save(it, llama(), **{FLAG: ...}), True, says=("does not tie",)),
-    Case("TIE006", "neither-true-nor-false", lambda it: save(it, llama(), **{FLAG: "yes"}), True, says=('is "yes"',)),
-    Case("TIE006", "unknown-class", lambda it: save(it, llama(), None, "HomemadeForCausalLM", **{FLAG: ...}), True),
+    Case("TIE006", "untied-by-default", lambda it: save(it, llama(), tied=...), True, says=("does not tie",)),
+    Case("TIE006", "neither-true-nor-false", lambda it: save(it, llama(), tied="yes"), True, says=('is "yes"',)),
+    Case("TIE006", "unknown-class", lambda it: save(it, llama(), None, "HomemadeForCausalLM", tied=...), True),
     Case("TIE006", "nowhere", lambda it: vlm(it, ..., ..., head=TABLE, name="InternVLForConditionalGeneration"), True,
          says=("transformers 5 ties, transformers 4 does not",)),
     Case("TIE006", "given", lambda it: save(it, llama()), False),
     Case("TIE006", "given-inside", lambda it: vlm(it, ..., False, head=TABLE), False),
     Case("TIE006", "ties-whatever-it-says", lambda it: save(
-        it, {"shared.weight": TABLE}, None, "T5ForConditionalGeneration", **{FLAG: ...}), False),
-    Case("TIE006", "no-head", lambda it: save(it, llama(head=False), None, "LlamaModel", **{FLAG: ...}), False),
+        it, {"shared.weight": TABLE}, None, "T5ForConditionalGeneration", tied=...), False),
+    Case("TIE006", "no-head", lambda it: save(it, llama(head=False), None, "LlamaModel", tied=...), False),
     Case("TIE006", "another-model's-config", lambda it: save(
-        it, {"decoder.conv_in.weight": ("F32", (4, 4))}, None, **{FLAG: ...}), False),
+        it, {"decoder.conv_in.weight": ("F32", (4, 4))}, None, tied=...), False),
 ]  # fmt: skip
 
 SAVE_MODEL = {EMBED: HEAD}
 INVERTED_TIE = [
-    Case("TIE007", "llama", lambda it: save(it, {**BODY, HEAD: TABLE}, **{FLAG: True}), True,
+    Case("TIE007", "llama", lambda it: save(it, {**BODY, HEAD: TABLE}, tied=True), True,
          says=(f"Only `{HEAD}` is stored", f"`{EMBED}`, is missing")),
     Case("TIE007", "by-metadata", lambda it: plain(it, {**BODY, HEAD: TABLE}, SAVE_MODEL), True),
-    Case("TIE007", "by-both", lambda it: save(it, {**BODY, HEAD: TABLE}, SAVE_MODEL, **{FLAG: True}), True),
+    Case("TIE007", "by-both", lambda it: save(it, {**BODY, HEAD: TABLE}, SAVE_MODEL, tied=True), True),
     Case("TIE007", "unknown-class", lambda it: save(
-        it, {**BODY, HEAD: TABLE}, None, "HomemadeForCausalLM", **{FLAG: True}), True),
+        it, {**BODY, HEAD: TABLE}, None, "HomemadeForCausalLM", tied=True), True),
     Case("TIE007", "declared", lambda it: plain(it, {**BODY, HEAD: TABLE}), True, declared=((EMBED, HEAD, "same"),)),
-    Case("TIE007", "both-stored", lambda it: save(it, llama(), **{FLAG: True}), False),
-    Case("TIE007", "embedding-stored", lambda it: save(it, llama(head=False), **{FLAG: True}), False),
+    Case("TIE007", "both-stored", lambda it: save(it, llama(), tied=True), False),
+    Case("TIE007", "embedding-stored", lambda it: save(it, llama(head=False), tied=True), False),
     Case("TIE007", "vision-model", lambda it: plain(
         it, {"patch_embed.proj.weight": ("F32", (8, 8)), "head.weight": ("F32", (32, 8))}), False),
     Case("TIE007", "speech-model", lambda it: save(
-        it, {"wav2vec2.masked_spec_embed": ("F32", (8,)), HEAD: TABLE}, None, "Wav2Vec2ForCTC", **{FLAG: True}), False),
+        it, {"wav2vec2.masked_spec_embed": ("F32", (8,)), HEAD: TABLE}, None, "Wav2Vec2ForCTC", tied=True), False),
     Case("TIE007", "quantized-embedding", lambda it: save(
-        it, {**BODY, HEAD: TABLE, "model.embed_tokens.weight_packed": ("I32", (32, 1))}, **{FLAG: True}), False),
+        it, {**BODY, HEAD: TABLE, "model.embed_tokens.weight_packed": ("I32", (32, 1))}, tied=True), False),
 ]  # fmt: skip
 
 DANGLING_ALIAS = [
@@ -193,7 +194,7 @@ ALIAS_WITHOUT_FLAG = [
         it, llama(), {"model.layers.2.mlp.up_proj.weight": "model.layers.1.mlp.up_proj.weight"}), True),
     Case("TIE011", "unknown-class", lambda it: save(
         it, llama(head=False), {HEAD: EMBED}, "HomemadeForCausalLM"), True),
-    Case("TIE011", "flag-says-yes", lambda it: save(it, llama(head=False), {HEAD: EMBED}, **{FLAG: True}), False),
+    Case("TIE011", "flag-says-yes", lambda it: save(it, llama(head=False), {HEAD: EMBED}, tied=True), False),
     Case("TIE011", "declared", lambda it: save(it, llama(head=False), {HEAD: EMBED}), False,
          declared=((EMBED, HEAD, "same"),)),
     Case("TIE011", "unknown-class-ties-layers", lambda it: save(
@@ -210,16 +211,16 @@ INCOMPLETE_TIE_GROUP = [
     Case("TIE012", "all-but-the-table", lambda it: bart(it, ENCODER, DECODER, HEAD), True),
     Case("TIE012", "head-alone", lambda it: bart(it, HEAD), True),
     Case("TIE012", "encoder-alone", lambda it: save(
-        it, {"encoder.embed_tokens.weight": TABLE}, None, "T5EncoderModel", **{FLAG: ...}), True),
+        it, {"encoder.embed_tokens.weight": TABLE}, None, "T5EncoderModel", tied=...), True),
     Case("TIE012", "table", lambda it: bart(it, SHARED), False),
     Case("TIE012", "table-and-copies", lambda it: bart(it, SHARED, ENCODER, DECODER, HEAD), False),
-    Case("TIE012", "untied", lambda it: bart(it, ENCODER, DECODER, HEAD, **{FLAG: False}), False),
+    Case("TIE012", "untied", lambda it: bart(it, ENCODER, DECODER, HEAD, tied=False), False),
     Case("TIE012", "decoder-only", lambda it: save(
-        it, {DECODER: TABLE}, None, "BartForCausalLM", **{FLAG: True}), False),
+        it, {DECODER: TABLE}, None, "BartForCausalLM", tied=True), False),
 ]  # fmt: skip
 
 TIED_SHAPE_MISMATCH = [
-    Case("TIE013", "rows", lambda it: save(it, {**llama(), HEAD: ("BF16", (40, 8))}, **{FLAG: True}), True,
+    Case("TIE013", "rows", lambda it: save(it, {**llama(), HEAD: ("BF16", (40, 8))}, tied=True), True,
          says=(f"`{EMBED}` 32×8 and `{HEAD}` 40×8",)),
     Case("TIE013", "declared", lambda it: plain(it, {"a.w": ("F32", (4, 6)), "b.w": ("F32", (4, 6))}), True,
          declared=(("a.w", "b.w", "transpose"),), says=("is 6×4",)),
@@ -230,47 +231,47 @@ TIED_SHAPE_MISMATCH = [
          False, declared=(("cpmant.input_embedding.weight", HEAD, "[:32]"),)),
     Case("TIE013", "known-extra-rows", lambda it: save(
         it, {"model.embed_tokens.weight": ("F32", (40, 8)), HEAD: ("F32", (32, 8))}, None, "MllamaForCausalLM",
-        model_type="mllama_text_model", **{FLAG: True}), False),
+        model_type="mllama_text_model", tied=True), False),
     Case("TIE013", "untied", lambda it: save(it, {**llama(), HEAD: ("BF16", (32, 16))}), False),
     Case("TIE013", "declared-transpose", lambda it: plain(
         it, {"a.w": ("F32", (4, 6)), "b.w": ("F32", (6, 4))}), False, declared=(("a.w", "b.w", "transpose"),)),
     Case("TIE013", "unknown-class-other-width", lambda it: save(
-        it, {**llama(), HEAD: ("BF16", (32, 4))}, None, "HomemadeForCausalLM", **{FLAG: True}), False),
+        it, {**llama(), HEAD: ("BF16", (32, 4))}, None, "HomemadeForCausalLM", tied=True), False),
 ]  # fmt: skip
 
 TIED_DTYPE_MISMATCH = [
-    Case("TIE014", "head-in-full", lambda it: save(it, {**llama(), HEAD: ("F32", (32, 8))}, **{FLAG: True}), True,
+    Case("TIE014", "head-in-full", lambda it: save(it, {**llama(), HEAD: ("F32", (32, 8))}, tied=True), True,
          says=(f"`{EMBED}` is BF16, `{HEAD}` is F32",)),
     Case("TIE014", "declared", lambda it: plain(it, {"a.w": ("F32", (4, 6)), "b.w": ("BF16", (6, 4))}), True,
          declared=(("a.w", "b.w", "transpose"),)),
     Case("TIE014", "declared-cast", lambda it: plain(it, {"a.w": ("F32", (4, 6)), "b.w": ("BF16", (4, 6))}), False,
          declared=(("a.w", "b.w", "cast(BF16)"),)),
     Case("TIE014", "untied", lambda it: save(it, {**llama(), HEAD: ("F32", (32, 8))}), False),
-    Case("TIE014", "one-dtype", lambda it: save(it, llama(), **{FLAG: True}), False),
+    Case("TIE014", "one-dtype", lambda it: save(it, llama(), tied=True), False),
 ]  # fmt: skip
 
 QUANTIZED_TIED_HEAD = [
-    Case("TIE015", "gptq", lambda it: save(it, {**llama(head=False), **QUANTIZED}, **{FLAG: True}), True,
+    Case("TIE015", "gptq", lambda it: save(it, {**llama(head=False), **QUANTIZED}, tied=True), True,
          says=("`lm_head.qweight`", "`lm_head.scales`")),
     Case("TIE015", "mlx", lambda it: save(it, {
         **llama(head=False), HEAD: ("U32", (32, 1)), "lm_head.scales": ("BF16", (32, 1)),
-        "lm_head.biases": ("BF16", (32, 1))}, **{FLAG: True}), True),
+        "lm_head.biases": ("BF16", (32, 1))}, tied=True), True),
     Case("TIE015", "unknown-class", lambda it: save(
-        it, {**llama(head=False), **QUANTIZED}, None, "HomemadeForCausalLM", **{FLAG: True}), True),
+        it, {**llama(head=False), **QUANTIZED}, None, "HomemadeForCausalLM", tied=True), True),
     Case("TIE015", "flag-says-no", lambda it: save(it, {**llama(head=False), **QUANTIZED}), False),
     Case("TIE015", "quantized-layers", lambda it: save(
-        it, {**llama(1, head=False), "model.layers.0.mlp.up_proj.scales": ("F16", (1, 8))}, **{FLAG: True}), False),
+        it, {**llama(1, head=False), "model.layers.0.mlp.up_proj.scales": ("F16", (1, 8))}, tied=True), False),
     Case("TIE015", "head-with-a-bias", lambda it: save(
-        it, {**llama(head=False), "lm_head.bias": ("BF16", (32,))}, **{FLAG: True}), False),
+        it, {**llama(head=False), "lm_head.bias": ("BF16", (32,))}, tied=True), False),
 ]  # fmt: skip
 
 NOT_MATERIALIZED = [
-    Case("TIE018", "llama", lambda it: save(it, llama(head=False), **{FLAG: True}), True,
+    Case("TIE018", "llama", lambda it: save(it, llama(head=False), tied=True), True,
          says=(f"`{HEAD}` is implied",)),
     Case("TIE018", "tied-by-tiecli", tied_by_tiecli, True),
     Case("TIE018", "untied", lambda it: save(it, llama()), False),
-    Case("TIE018", "stored", lambda it: save(it, llama(), **{FLAG: True}), False),
-    Case("TIE018", "no-head", lambda it: save(it, llama(head=False), None, "LlamaModel", **{FLAG: True}), False),
+    Case("TIE018", "stored", lambda it: save(it, llama(), tied=True), False),
+    Case("TIE018", "no-head", lambda it: save(it, llama(head=False), None, "LlamaModel", tied=True), False),
 ]  # fmt: skip
 
 CASES = [
