@@ -36,17 +36,22 @@ class Mended:
 
     Attributes:
         unit: The checkpoint, whose files may have other names by now.
-        applied: What was mended, in order.
+        done: What was carried out, in order.
         refused: Fixes that could not be carried out, and why, one line each.
         notices: What the person at the terminal should know.
         failure: What ended it before its time; what was applied until then stays.
     """
 
     unit: Unit
-    applied: list[AppliedFix] = field(default_factory=list)
+    done: list[CodedFix] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     failure: TiecliError | None = None
+
+    @property
+    def applied(self) -> tuple[AppliedFix, ...]:
+        """What was carried out, in words."""
+        return tuple(describe_fix(self.unit, *coded) for coded in self.done)
 
 
 def mend_all(
@@ -68,14 +73,14 @@ def mend_all(
     """
     mended = Mended(unit)
     for _ in range(ROUNDS):
-        fixes = choose_fixes(lint_again(mended.unit), unsafe=unsafe)
-        done, mended.refused = len(mended.applied), []
+        fixes = _leave_out_circles(choose_fixes(lint_again(mended.unit), unsafe=unsafe), mended.done)
+        done, mended.refused = len(mended.done), []
         try:
             mend_round(mended, fixes, sync=sync, progress=progress)
         except TiecliError as error:
             mended.failure = error
             break
-        if len(mended.applied) == done:
+        if len(mended.done) == done:
             break
     return mended
 
@@ -98,7 +103,7 @@ def mend(unit: Unit, fixes: Sequence[CodedFix], *, sync: bool = True) -> tuple[A
     """
     mended = Mended(unit)
     mend_round(mended, fixes, sync=sync)
-    return tuple(mended.applied)
+    return mended.applied
 
 
 def plan_fixes(unit: Unit, fixes: Sequence[CodedFix]) -> tuple[AppliedFix, ...]:
@@ -117,6 +122,20 @@ def choose_fixes(found: Sequence[tuple[str, Finding]], *, unsafe: bool) -> list[
     return sorted(dict.fromkeys(fixes), key=lambda coded: not coded[1].safe)
 
 
+def _leave_out_circles(fixes: Sequence[CodedFix], done: Sequence[CodedFix]) -> list[CodedFix]:
+    """Leaves out what was carried out already and did not help, and ties that rules of two minds make and undo."""
+    edits = _list_ties(done)
+    tied = {edit.alias for edit in edits if isinstance(edit, TieLeaves)}
+    untied = {edit.alias for edit in edits if isinstance(edit, UntieLeaf)}
+    carried_out = set(done)
+    return [
+        coded
+        for coded in fixes
+        if coded not in carried_out
+        and not any(edit.alias in (untied if isinstance(edit, TieLeaves) else tied) for edit in _list_ties([coded]))
+    ]
+
+
 def describe_fix(unit: Unit, code: str, fix: Fix) -> AppliedFix:
     """Words a fix: what it comes to, and each of its changes."""
     return AppliedFix(str(unit.root), code, fix.summary, tuple(map(describe_edit, fix.edits)))
@@ -133,7 +152,7 @@ def mend_round(mended: Mended, fixes: Sequence[CodedFix], *, sync: bool, progres
     def finish(batch: Sequence[CodedFix]) -> None:
         """Ties and unties what is left to be tied and untied."""
         _tie(mended, batch, Target(mended.unit.root, in_place=True, sync=sync))
-        mended.applied += [describe_fix(mended.unit, *coded) for coded in batch]
+        mended.done += batch
 
     for group in group_fixes(mended.unit, fixes):
         with Sources(mended.unit.directory) as sources:
@@ -142,7 +161,7 @@ def mend_round(mended: Mended, fixes: Sequence[CodedFix], *, sync: bool, progres
             mending.publish()
         mended.notices += mending.notices
         mended.unit = _follow(mended.unit, draft)
-        mended.applied += [describe_fix(mended.unit, *coded) for coded in chosen if not _list_ties([coded])]
+        mended.done += [coded for coded in chosen if not _list_ties([coded])]
         # Ties are proved and written together, and undone one by one.
         _settle(mended, [coded for coded in chosen if _list_ties([coded]) and not _unties(coded)], finish)
         for coded in chosen:
