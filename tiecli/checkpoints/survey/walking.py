@@ -122,7 +122,7 @@ class _Search:
     def _find(self, given: str) -> Iterator[Unit]:
         path = Path(given)
         try:
-            there = path.exists()
+            there = bool(given) and path.exists()
         except (OSError, ValueError) as error:
             raise unreadable(given, error if isinstance(error, OSError) else OSError(22, str(error))) from error
         if there:
