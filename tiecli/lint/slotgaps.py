@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from tiecli.lint.slotnames import Keys
-from tiecli.lint.slots import SlotReport, SlotTree, is_left_empty, is_nearly_all
+from tiecli.slots import Keys, SlotReport, SlotTree, is_left_empty, is_nearly_all
 
 
 class Gap(NamedTuple):

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from tiecli.checkpoints.survey.files import FileSurvey, survey_file
 from tiecli.errors import CheckpointError
-from tiecli.lint.slotnames import HINTS, Keys
-from tiecli.lint.slots import Leaf, SlotReport, find_slots
+from tiecli.slots import HINTS, Keys, Leaf, SlotReport, find_slots
 
 if TYPE_CHECKING:
     from tiecli.checkpoints.survey.orbax import ItemSurvey

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from tiecli.checkpoints.survey.files import FileSurvey
     from tiecli.lint.declaring import DeclaredPair
     from tiecli.lint.searching import Searcher
-    from tiecli.lint.slots import SlotReport
     from tiecli.lint.statistics import Statistics
     from tiecli.lint.tails import ZeroTail
     from tiecli.lint.watching import Watch
+    from tiecli.slots import SlotReport
 
 
 @dataclass

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 from tiecli.checkpoints.wording import list_names
 from tiecli.lint.rule import Finding, Rule
-from tiecli.lint.slotnames import Keys
-from tiecli.lint.slots import Leaf
 from tiecli.lint.subject import Subject
+from tiecli.slots import Keys, Leaf
 
 
 def check(subject: Subject) -> Iterator[Finding]:

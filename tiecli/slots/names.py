@@ -35,8 +35,8 @@ _COMMON = _table(
 SLOTS: Mapping[str, Kind] = MappingProxyType({**_OWN, **_COMMON})
 """Every name. Those that models use as well are slots only within the state of an optimizer."""
 
-HINTS = ("exp_avg", "momentum_buffer", "square_avg", "opt_state", "optim", "acc_grads", "sum_of_squares", "grad_")
-"""One of these stands in the names of a checkpoint that holds slots."""
+HINTS = ("exp_avg", "momentum_buffer", "opt_state", "optim")
+"""One of these stands in the names of a safetensors file that holds slots beside parameters; few, for speed."""
 
 _ROOTS = frozenset({"opt", "optim", "tx", "optax", "param_states"})
 _ROOT_STARTS = ("opt_state", "optim_", "optimizer")

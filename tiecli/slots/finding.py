@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
-from tiecli.lint.slotnames import SLOTS, Keys, Kind, find_root, read_paths
+from tiecli.slots.names import SLOTS, Keys, Kind, find_root, read_paths
 
 # How many paths of a tree of slots are tried to see where its parameters are, and at how many places.
 _TRIED = 32
@@ -86,8 +86,8 @@ class SlotReport(NamedTuple):
 def find_slots(leaves: Sequence[Leaf], empty: Iterable[Keys] = (), *, items: bool = False) -> SlotReport:
     """Finds the slots among the leaves of a checkpoint.
 
-    A tree of slots is one if most of its paths end those of parameters, and most of its shapes
-    are theirs; names alone make none.
+    A tree of slots is one if a third of its paths or more end those of parameters, and most of
+    its shapes are theirs; names alone make none.
 
     Args:
         leaves: All leaves.
@@ -144,7 +144,7 @@ def _match(key: tuple[bool, Keys, str], slots: Mapping[Keys, Leaf], endings: _En
             other = _find_elsewhere(rest, leaf, known, endings)
             (orphans if other is None else held)[other or root + rest] = leaf
     tree = SlotTree(name, SLOTS[name], above, is_first, root, dropped, held, orphans)
-    return tree if 2 * len(held) >= len(slots) and _fits(tree, endings.parameters) else None
+    return tree if 3 * len(held) >= len(slots) and _fits(tree, endings.parameters) else None
 
 
 def _find_elsewhere(rest: Keys, leaf: Leaf, known: Sequence[Keys], endings: _Endings) -> Keys | None:
