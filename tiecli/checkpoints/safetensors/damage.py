@@ -231,9 +231,11 @@ def check_tensors(infos: Mapping[str, Any], file: str) -> tuple[dict[str, LeafSp
         begin, end = check_offsets(info["data_offsets"], where)
         spec = LeafSpec(check_shape(info["shape"], where), DTYPES[check_dtype(info["dtype"], where)])
         if spec.size * spec.dtype.bits % 8:
-            raise HeaderError(f"{where}: {spec} does not fill whole bytes", _AGAIN)
+            raise HeaderError(f"{where}: {spec!s:.60} does not fill whole bytes", _AGAIN)
         if spec.nbytes != end - begin:
-            raise HeaderError(f"{where}: {spec} takes {spec.nbytes:,} bytes, its offsets cover {end - begin:,}", _AGAIN)
+            raise HeaderError(
+                f"{where}: {spec!s:.60} takes {spec.nbytes:,} bytes, its offsets cover {end - begin:,}", _AGAIN
+            )
         specs[name] = spec
     order = tuple(sorted(infos, key=lambda name: (*infos[name]["data_offsets"],)))
     _check_cover(infos, order, file)
@@ -276,7 +278,9 @@ def check_shape(shape: object, where: str) -> tuple[int, ...]:
     size = 1
     for length in shape:
         # From the left, as the reference does it: [0, 2^40, 2^40] is empty, [2^40, 2^40, 0] overflows.
-        size *= _check_count(length, f"{where}: a length in its shape")
+        if type(length) is not int or not 0 <= length < _LIMIT:
+            _check_count(length, f"{where}: a length in its shape")
+        size *= length
         if size >= _LIMIT:
             raise HeaderError(f"{where}: its shape {shape!r:.60} holds more elements than 64 bits count", _AGAIN)
     return tuple(shape)
