@@ -9,7 +9,7 @@ from tiecli.lint.settings import Choices, combine
 from tiecli.lint.settingsfile import parse_settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "lint.md").read_text()
-(EXAMPLE,) = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+(EXAMPLE,) = re.findall(r"^```toml\n(\[tool\.tiecli\.lint\].*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
 def test_the_settings_that_are_shown_say_what_the_page_says() -> None:

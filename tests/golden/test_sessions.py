@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted(page for page in (ROOT / "docs").glob("*.md") if page.name != "cli.md")]
 BLOCK = re.compile(r"(?<=^```console\n)(.*?)(?=^```$)", re.MULTILINE | re.DOTALL)
 RUNNABLE = ("tiecli", "cmp")
-MODULE = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"^```(?:python|toml)\n# (\w+\.(?:py|toml))\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Rounding differs from one processor to the next, where gradients are computed; nothing else does.
 ROUNDING = re.compile(r"\b\d\.\de-1\d\b|\b0\.0e\+00\b")
 
@@ -59,11 +59,11 @@ def split_block(block: str) -> Iterator[tuple[str, str]]:
 def replay_page(page: Path, directory: Path) -> str:
     """Gives a page with the present output of its sessions, run one after the other.
 
-    Python code that begins with the name of a file is that file, and there beforehand.
+    Code or settings that begin with the name of a file are that file, and there beforehand.
     """
     shutil.copytree(ROOT / "fixtures", directory / "fixtures", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
-    for name, code in MODULE.findall(page.read_text()):
-        (directory / name).write_text(code)
+    for name, text in FILE.findall(page.read_text()):
+        (directory / name).write_text(text)
     return BLOCK.sub(lambda match: replay(match[1], directory), page.read_text())
 
 

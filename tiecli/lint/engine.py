@@ -109,7 +109,7 @@ def _find_missing(subject: Subject, rule: Rule, *, data: bool) -> str:
     if "data" in rule.needs and subject.reader is None:
         return "needs a checkpoint that can be read"
     if "config" in rule.needs and subject.config is None and not subject.declared and not subject.stated:
-        return "needs config.json"
+        return "needs config.json" if subject.unit.format == "safetensors" else "needs declared ties"
     if "tokenizer" in rule.needs and subject.tokenizer is None:
         return "needs tokenizer.json"
     return ""
