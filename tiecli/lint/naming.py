@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from tiecli.lint.listing import list_names
@@ -12,18 +13,22 @@ if TYPE_CHECKING:
     from tiecli.lint.subject import Subject
 
 
+_EIGHTH = 8
+
+
 class Naming(NamedTuple):
     """What the names show.
 
     Attributes:
         names: All of them, in the order of the files.
-        text: The same, one a line.
+        forms: The names without their digits, each once, one a line, a line break before each:
+            a hundred layers leave one.
         alone: Those that no other name is like but for its digits; never one of many like layers.
         uneven: Whether some leaf of a repeated layer may be missing in one of them.
     """
 
     names: tuple[str, ...]
-    text: str
+    forms: bytes
     alone: tuple[str, ...]
     uneven: bool
 
@@ -31,30 +36,41 @@ class Naming(NamedTuple):
 def read_names(subject: Subject) -> Naming:
     """Looks at the names of all leaves once."""
     names = tuple(list_names(subject))
-    text = "\n".join(names)
-    # Forms are names without their digits: a hundred layers leave one name, at a tenth of an expression's price.
-    forms = _delete_digits(text).split(b"\n")
+    forms = _delete_digits("\n".join(names)).split(b"\n")
     if len(forms) != len(names):
         forms = [_delete_digits(name) for name in names]
     counts = Counter(forms)
     alone = tuple(name for name, form in zip(names, forms, strict=True) if counts[form] == 1)
-    return Naming(names, text, alone, any(_find_uneven(counts)))
+    return Naming(names, b"\n" + b"\n".join(counts), alone, any(_find_uneven(counts)))
+
+
+def is_few(count: int, of: int) -> bool:
+    """Whether so many layers may be exceptions among others of one kind: one, or an eighth."""
+    return count <= max(1, of // _EIGHTH)
 
 
 def _delete_digits(text: str) -> bytes:
+    # A tenth of what an expression would cost.
     return text.encode("utf-8", "surrogatepass").translate(None, b"0123456789")
 
 
-def _find_uneven(counts: Counter[bytes]) -> Iterator[bool]:
-    """Says of each stack of layers whether its leaves are not there equally often, or in multiples of that."""
-    stacks: dict[bytes, list[int]] = {}
+def _find_uneven(counts: Mapping[bytes, int]) -> Iterator[bool]:
+    """Says of each stack of layers whether some leaf is there a little less often than others."""
+    stacks: dict[bytes, list[tuple[int, bool]]] = {}
     for form, count in counts.items():
-        stack, dots, _ = form.partition(b"..")
+        stack, dots, rest = form.partition(b"..")
         if dots and count > 1:
-            stacks.setdefault(stack, []).append(count)
+            # With a second number in it, a form stands for the leaves of all experts of a layer.
+            stacks.setdefault(stack, []).append((count, b".." in rest))
     for found in stacks.values():
-        usual = Counter(found).most_common(1)[0][0]
-        yield any(count % usual for count in found)
+        usual = Counter(count for count, _ in found).most_common(1)[0][0]
+        kinds = set(found)
+        yield len(kinds) > 1 and any(
+            rest and (nested or is_few(rest, usual)) for rest, nested in ((-count % usual, it) for count, it in kinds)
+        )
+        # Layers of a rarer kind are held against each other.
+        single = sorted(count for count, nested in kinds if not nested)
+        yield any(is_few(more - fewer, more) for fewer, more in pairwise(single))
 
 
 class Layer(NamedTuple):

@@ -22,8 +22,8 @@ def survey_slots(subject: Subject) -> SlotReport:
     if subject.unit.format == "orbax":
         return _survey_items(subject)
     beside = [name for name in subject.safetensors.listing if _is_of_optimizer(name)]
-    text = subject.naming.text
-    if not beside and not any(hint in text for hint in HINTS):
+    forms = subject.naming.forms.decode("utf-8", "surrogatepass")
+    if not beside and not any(hint in forms for hint in HINTS):
         return _NONE
     leaves = [leaf for file in subject.files for leaf in _list_leaves(file)]
     surveyed = {file.name for file in subject.files}

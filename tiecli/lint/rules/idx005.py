@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tiecli.leaves import LeafSpec
 from tiecli.lint.edits import SetMember
 from tiecli.lint.placing import is_readable
 from tiecli.lint.rule import Finding, Fix, Rule
@@ -34,7 +35,8 @@ def check(subject: Subject) -> Iterator[Finding]:
             fact=_SIZE,
             fix=_mend(index.name, _SIZE, sizes[0]),
         )
-    stated, count = metadata.get(_COUNT), sum(spec.size for spec in subject.specs.values())
+    stated = metadata.get(_COUNT)
+    count = 0 if stated is None else sum(spec.size for spec in subject.specs.values())
     if stated is not None and not _may_count(subject, stated, count):
         yield Finding(
             f"{_COUNT} is {_show(stated)}, tensors hold {count:,} elements.",
@@ -46,12 +48,18 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 def _sum_sizes(subject: Subject) -> tuple[int, ...]:
     """Adds up the bytes of all tensors, each once; where rows are amiss, also as the writer may have meant it."""
-    once = sum(spec.nbytes for spec in subject.specs.values())
+    every = sum(
+        file.header.data_size if file.header else sum(map(_size, file.specs.values())) for file in subject.files
+    )
     if not subject.placement.doubled and not subject.placement.unindexed:
-        return (once,)
+        return (every,)
+    once = sum(map(_size, subject.specs.values()))
     unindexed = [leaf for leaves in subject.placement.unindexed.values() for leaf in leaves]
-    every = sum(spec.nbytes for file in subject.files for spec in file.specs.values())
-    return once, every, once - sum(subject.specs[leaf].nbytes for leaf in unindexed)
+    return once, every, once - sum(_size(subject.specs[leaf]) for leaf in unindexed)
+
+
+def _size(spec: LeafSpec) -> int:
+    return spec.nbytes
 
 
 def _may_count(subject: Subject, stated: object, count: int) -> bool:

@@ -16,6 +16,7 @@ _WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_fpw_module", "_checkpoint_wr
 _MODULE = "module"
 # torch's AveragedModel wraps likewise, and adds its counter.
 _COUNTERS = frozenset({"n_averaged"})
+_TRACES = (b"\nmodule.", *(wrapper.encode() for wrapper in _WRAPPERS))
 _MOST_PREFIXES = 3
 
 
@@ -34,9 +35,7 @@ class _Marked(NamedTuple):
 def check(subject: Subject) -> Iterator[Finding]:
     """Yields one finding for all names that are marked."""
     naming = subject.naming
-    text = naming.text
-    has_module = text.startswith(_MODULE + ".") or f"\n{_MODULE}." in text
-    if not has_module and not any(wrapper in text for wrapper in _WRAPPERS):
+    if not any(trace in naming.forms for trace in _TRACES):
         return
     marked = _find_marked(naming.names)
     if not marked:

@@ -16,14 +16,24 @@ _ADAPTER = re.compile(
 )
 # What a module that an adapter has replaced is kept under.
 _REPLACED = re.compile(r"\.(?:base_layer|original_module)\.")
-_TRACES = ("lora_", "hada_", "lokr_", "ia3_l", "oft_", "vera_lambda_", "modules_to_save", "base_layer")
+_TRACES = (
+    b"lora_",
+    b"hada_",
+    b"lokr_",
+    b"ia_l",
+    b"oft_",
+    b"vera_lambda_",
+    b"modules_to_save",
+    b"base_layer",
+    b"original_",
+)
 _SETTINGS = frozenset({"alpha", "dora_scale", "scale", "rank"})
 
 
 def check(subject: Subject) -> Iterator[Finding]:
     """Yields a finding if adapters stand beside the weights of the modules that they adapt."""
     naming = subject.naming
-    if not any(trace in naming.text for trace in _TRACES):
+    if not any(trace in naming.forms for trace in _TRACES):
         return
     if "adapter_config.json" in subject.safetensors.listing or _has_own_adapters(subject.config or {}):
         return

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from tiecli.checkpoints.wording import list_names
 from tiecli.lint.exempt import is_state
 from tiecli.lint.listing import knows_all_names
-from tiecli.lint.naming import Layer, list_stacks
+from tiecli.lint.naming import Layer, is_few, list_stacks
 from tiecli.lint.rule import Finding, Rule
 from tiecli.lint.subject import Subject
 
@@ -19,7 +19,7 @@ _FEWEST_ALIKE = 3
 _FEWEST_LEAVES = 3
 _MOST_KINDS = 8
 # A layer that lacks more than a quarter, or one of a kind that an eighth of the layers is of, is meant to be so.
-_QUARTER, _EIGHTH = 4, 8
+_QUARTER = 4
 
 
 class _Gap(NamedTuple):
@@ -85,7 +85,7 @@ def _hold_against(layer: Layer, like: int, full: Sequence[tuple[frozenset[str], 
         _Gap(layer, rests - layer.rests, count)
         for rests, count in full
         if layer.rests < rests
-        and like <= max(1, count // _EIGHTH)
+        and is_few(like, count)
         and len(rests) - len(layer.rests) <= max(1, len(rests) // _QUARTER)
     ]
     return min(fitting, key=lambda gap: len(gap.lacking), default=None)
