@@ -189,6 +189,13 @@ CASES: list[Case] = [
         True,
         says=("Step 1 has no `commit_success.txt`, while its items have one.",),
     ),
+    Case(
+        "ORB002",
+        "item-never-ended",
+        spoil("pytree", remove("commit_success.txt"), never_ended),
+        True,
+        says=("but not when it ended.",),
+    ),
     Case("ORB002", "step-alone", lambda tmp: spoil("v1-training", remove("3/commit_success.txt"))(tmp) / "3", True),
     Case(
         "ORB002",

@@ -103,6 +103,8 @@ class OrbaxSurvey(NamedTuple):
             whole one if that is another; all of anything else than a root.
         leading: The items among them that readers of leaves read.
         temporary: Directories of saves that never ended, relative to the root.
+        committed: Whether the metadata of an item that stands alone say that its save came to
+            an end, or do not say that it began.
     """
 
     unit: Unit
@@ -111,6 +113,7 @@ class OrbaxSurvey(NamedTuple):
     items: tuple[ItemSurvey, ...] = ()
     leading: tuple[ItemSurvey, ...] = ()
     temporary: tuple[str, ...] = ()
+    committed: bool = True
 
     def list_items(self) -> tuple[ItemSurvey, ...]:
         """Lists all items, those of older steps included, whose contents were not looked into."""
@@ -132,7 +135,7 @@ def survey_orbax(unit: Unit) -> OrbaxSurvey:
     level = find_level(root, listing)
     if level == "item":
         item = _look_into(root, ItemSurvey(".", "", judge_item(root, listing), listing))
-        return OrbaxSurvey(unit, level, (), (item,), (item,))
+        return OrbaxSurvey(unit, level, items=(item,), leading=(item,), committed=is_committed(root))
     temporary: list[str] = []
     if level == "step":
         step = _survey_step(root, ".", listing, number_of(root), temporary)

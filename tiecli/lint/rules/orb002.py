@@ -11,24 +11,29 @@ from tiecli.lint.rule import Finding, Fix, Rule
 from tiecli.lint.subject import Subject
 
 _SHOWN = 3
+_CUT_OFF = "its metadata say when its save began, but not when it ended"
+_HINT = "Compare it with its source before anything else: the save, or a copy, may have been cut short."
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """Yields one finding a step."""
-    steps = subject.orbax.steps
-    marked = [step for step in steps if step.marked]
-    for step in steps:
+    """Yields one finding a step, or item that stands alone."""
+    survey = subject.orbax
+    whole = subject.unit.directory.absolute().name
+    if not survey.committed:
+        yield Finding(f"`{whole}` has no `{COMMITTED}`, and {_CUT_OFF}.", hint=_HINT)
+    marked = [step for step in survey.steps if step.marked]
+    for step in survey.steps:
         inside = any(COMMITTED in item.listing.files for item in step.items if item.place != step.place)
-        if step.marked or step.hollow or not (marked or inside):
+        if step.marked or step.hollow or not (marked or inside or not step.committed):
             continue
-        name = subject.unit.directory.absolute().name if step.place == "." else step.place
+        name = whole if step.place == "." else step.place
         called = f"`{name}`" if step.number is None else f"Step {step.number}"
-        others = _name_steps(marked) if marked else "its items have one"
+        others = f"while {_name_steps(marked)}" if marked else "while its items have one"
         yield Finding(
-            f"{called} has no `{COMMITTED}`, while {others}.",
+            f"{called} has no `{COMMITTED}`, {others if step.committed else f'and {_CUT_OFF}'}.",
             file="" if step.place == "." else step.place,
             fix=_make_fix(step, name),
-            hint="Compare the step with its source before anything else; a copy may have been cut short.",
+            hint=_HINT,
         )
 
 
@@ -59,8 +64,9 @@ RULE = Rule(
     cure="either",
     check=check,
     what="""\
-A step has no `commit_success.txt`, while other steps of the run have one, or the items in it do.
-Orbax writes the file last. Runs in which no step has one are left alone: older versions did without on local disks.""",
+A step has no `commit_success.txt`, while other steps of the run have one, or the items in it do; or a step, or an item
+that stands alone, has none and its own metadata say that its save began, and not that it ended. Orbax writes the file
+last. Runs in which no step has one are left alone otherwise: older versions did without it on local disks.""",
     why="""\
 In a bucket, where nothing can be renamed, the file is what tells a whole step from one that is being written.
 A step copied there without it counts as temporary: restoring ends with `Found incomplete checkpoint`, and a clean-up
