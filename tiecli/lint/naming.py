@@ -40,7 +40,8 @@ def read_names(subject: Subject) -> Naming:
     if len(forms) != len(names):
         forms = [_delete_digits(name) for name in names]
     counts = Counter(forms)
-    alone = tuple(name for name, form in zip(names, forms, strict=True) if counts[form] == 1)
+    by_form = dict(zip(forms, names, strict=True))
+    alone = tuple(by_form[form] for form, count in counts.items() if count == 1)
     return Naming(names, b"\n" + b"\n".join(counts), alone, any(_find_uneven(counts)))
 
 
