@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 
 from tiecli.checkpoints import open_writer
 from tiecli.checkpoints.protocol import (
@@ -39,6 +40,10 @@ from tiecli.manifest import Manifest, TieRecord
 from tiecli.plan import Mode, Plan, PlannedTie, Side
 from tiecli.ties import Tie
 from tiecli.transforms import Transform, permutations_that_fit
+
+
+Blocks = Callable[[], Iterator[memoryview]]
+"""Gives the bytes of a leaf, as often as it is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,7 @@ def apply_plan(
     target: Target,
     *,
     shared: Collection[KeyPath] = (),
+    rewritten: Mapping[KeyPath, Blocks] = MappingProxyType({}),
     texts: Mapping[str, str] | None = None,
     keep: Side | None = None,
     progress: Progress = ignore_progress,
@@ -122,6 +128,7 @@ def apply_plan(
         proven: The new ties, proved.
         target: Where the new checkpoint goes.
         shared: New aliases that become second names of their canonical leaves' bytes.
+        rewritten: Leaves that are kept with new values, such as the state of an optimizer.
         texts: New contents of text files, such as `config.json`.
         keep: As for `prove_ties`.
         progress: Told the bytes written.
@@ -139,6 +146,8 @@ def apply_plan(
         for path in plan.kept:
             if path in moved:
                 writer.alias(path, moved[path])
+            elif path in rewritten:
+                writer.write(path, reader.specs()[path], rewritten[path]())
             elif path not in replaced:
                 writer.keep(path)
         for path, record in replaced.items():

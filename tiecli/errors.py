@@ -9,12 +9,14 @@ TiecliError
 │   ├── TransformSyntaxError      a transform that does not parse
 │   ├── TransformMismatchError    a transform that does not fit its leaves
 │   ├── TieConflictError          ties that contradict each other
+│   ├── NothingToTieError         no state that belongs to a tie
 │   ├── NothingToUntieError       no such tie in the checkpoint
 │   ├── NothingToVerifyError      no tie that could be put to the test
 │   ├── PlanFileError             a plan file that cannot be used
 │   ├── SettingsError             settings or a baseline of the linter that cannot be used
 │   ├── ConversionError           something that the other format cannot hold
 │   ├── CopyError                 nothing to copy, or leaves left over where none may be
+│   ├── StateConflictError        optimizer state that has no valid rule
 │   ├── TreeError                 leaves that no one tree of mappings and sequences can hold
 │   ├── LossError                 a loss that cannot be imported, called or differentiated
 │   └── PartNotFoundError         no such step or item in an Orbax checkpoint
@@ -101,6 +103,10 @@ class TieConflictError(UsageError):
     """Ties contradict each other: alias twice, self-tie, cycle."""
 
 
+class NothingToTieError(UsageError):
+    """There is no tie to carry state for, or no state."""
+
+
 class NothingToUntieError(UsageError):
     """The checkpoint has no such tie."""
 
@@ -123,6 +129,10 @@ class ConversionError(UsageError):
 
 class CopyError(UsageError):
     """Nothing is to be copied, or leaves are left over where none may be."""
+
+
+class StateConflictError(UsageError):
+    """The optimizer's state of two leaves cannot become that of one."""
 
 
 class TreeError(UsageError):

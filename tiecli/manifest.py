@@ -24,6 +24,9 @@ LIMIT_BYTES = 100_000_008
 """Nothing that a manifest keeps may unpack to more. Source: safetensors 0.8.0, header limit."""
 
 
+SlotState = Literal["", "kept", "merged"]
+
+
 @dataclass(frozen=True, slots=True)
 class TieRecord:
     """One tie, with what is needed to prove and to undo it.
@@ -39,6 +42,8 @@ class TieRecord:
             `--keep` gave one side up.
         mode: `omit` where the alias left the checkpoint, `alias` where it is a second name
             of its canonical leaf's stored bytes.
+        slot: Of what an optimizer keeps: `kept` where the canonical leaf's state is what it
+            was, `merged` where it took up the alias's or was reset. Empty of parameters.
     """
 
     tie: Tie
@@ -48,6 +53,7 @@ class TieRecord:
     canonical_digests: tuple[str, ...]
     exact: bool = True
     mode: Literal["omit", "alias"] = "omit"
+    slot: SlotState = ""
 
 
 OriginalPart = Literal["header", "text", "array"]
@@ -232,6 +238,7 @@ def _record_to_json(record: TieRecord) -> dict[str, object]:
         "canonical_digests": list(record.canonical_digests),
         "exact": record.exact,
         **({"mode": record.mode} if record.mode != "omit" else {}),
+        **({"slot": record.slot} if record.slot else {}),
     }
 
 
@@ -260,7 +267,7 @@ def _record_from_json(node: _Node) -> TieRecord:
     if found != alias_spec:
         raise ManifestError(f"{node.place}: the transform gives {found}, the alias is {alias_spec}", _HINT)
     alias_digest = _digest(node.text("alias_digest"), node.place + ".alias_digest")
-    return TieRecord(tie, alias_spec, specs, alias_digest, digests, node.flag("exact"), _mode(node))
+    return TieRecord(tie, alias_spec, specs, alias_digest, digests, node.flag("exact"), _mode(node), _slot(node))
 
 
 def _mode(node: _Node) -> Literal["omit", "alias"]:
@@ -269,6 +276,14 @@ def _mode(node: _Node) -> Literal["omit", "alias"]:
     if mode not in ("omit", "alias"):
         raise ManifestError(f"{node.place}.mode: expected `omit` or `alias`, found {mode!r:.60}", _HINT)
     return "alias" if mode == "alias" else "omit"
+
+
+def _slot(node: _Node) -> SlotState:
+    # Left out of parameters, which most ties are of.
+    slot = node.text("slot") if isinstance(node.value, dict) and "slot" in node.value else ""
+    if slot not in ("", "kept", "merged"):
+        raise ManifestError(f"{node.place}.slot: expected `kept` or `merged`, found {slot!r:.60}", _HINT)
+    return "kept" if slot == "kept" else "merged" if slot == "merged" else ""
 
 
 def _digest(value: object, place: str) -> str:

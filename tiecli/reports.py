@@ -41,6 +41,29 @@ class ReportedTie:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportedSlot:
+    """What became of one leaf of an optimizer's state.
+
+    Attributes:
+        slot: Its name: `mu`, `exp_avg_sq`, ….
+        alias: On-disk name of what is kept for the alias.
+        canonical: On-disk name of what is kept for its canonical leaf.
+        transform: How the one follows from the other from now on.
+        regime: How the two leaves were trained, told by their state.
+        rule: What was done.
+        exact: Whether training goes on as if the leaves had always been tied.
+    """
+
+    slot: str
+    alias: str
+    canonical: str
+    transform: Transform
+    regime: str
+    rule: str
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ApplyReport:
     """What `tie` or `untie` did, or (with `output` None) would do.
 
@@ -58,6 +81,7 @@ class ApplyReport:
         restored: For an untie of everything: whether header, index and config are the
             original's, byte for byte; None when there is no record of them.
         notices: What else a person must know.
+        slots: What became of the state that an optimizer keeps for the leaves.
     """
 
     verb: Literal["tie", "untie"]
@@ -72,6 +96,7 @@ class ApplyReport:
     config: str = ""
     restored: bool | None = None
     notices: tuple[str, ...] = ()
+    slots: tuple[ReportedSlot, ...] = ()
 
 
 def report_plan(

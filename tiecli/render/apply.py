@@ -5,7 +5,7 @@ from __future__ import annotations
 from tiecli.compare import describe_drift
 from tiecli.leaves import format_bytes
 from tiecli.render.lines import Line, Span, align_columns, count_of, line
-from tiecli.reports import ApplyReport, ReportedTie
+from tiecli.reports import ApplyReport, ReportedSlot, ReportedTie
 
 
 def apply_to_text(report: ApplyReport) -> list[Line]:
@@ -18,6 +18,7 @@ def apply_to_text(report: ApplyReport) -> list[Line]:
             rows.append([f"= {tie.alias}", f"{format_bytes(tie.spec.nbytes)}, the same stored bytes"])
         else:
             rows.append([(f"{sign} {tie.alias}", style), format_bytes(tie.spec.nbytes)])
+    rows += [[(f"  {slot.alias} → {slot.canonical}", "dim"), _word_slot(slot)] for slot in report.slots]
     rows.append([f"  {count_of(report.leaves_kept, 'leaf', 'leaves')} kept", format_bytes(report.bytes_kept)])
     return [*align_columns(rows, gap=4), _summary(report)]
 
@@ -52,8 +53,26 @@ def apply_to_json(report: ApplyReport) -> dict[str, object]:
         "bytes_after": report.bytes_after,
         "output": None if report.output is None else str(report.output),
         "config": report.config,
+        "state": [_slot_to_json(slot) for slot in report.slots],
         "restored": report.restored,
         "notices": list(report.notices),
+    }
+
+
+def _word_slot(slot: ReportedSlot) -> str:
+    """Words what became of one leaf of an optimizer's state."""
+    return f"{slot.rule}, {'exact' if slot.exact else 'not exact'} ({slot.regime})"
+
+
+def _slot_to_json(slot: ReportedSlot) -> dict[str, object]:
+    return {
+        "slot": slot.slot,
+        "alias": slot.alias,
+        "canonical": slot.canonical,
+        "transform": str(slot.transform),
+        "regime": slot.regime,
+        "rule": slot.rule,
+        "exact": slot.exact,
     }
 
 

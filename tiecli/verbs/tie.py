@@ -13,9 +13,11 @@ from tiecli.checkpoints.protocol import CheckpointReader, Selection, Target, Tra
 from tiecli.declared import CONFIG, list_shared
 from tiecli.errors import InPlaceError
 from tiecli.keypaths import KeyPath
+from tiecli.moments import Policy
 from tiecli.plan import Mode, Plan, Side, TieRequest, plan_tie
 from tiecli.reports import ApplyReport, ReportedTie, report_plan
 from tiecli.ties import TieSet
+from tiecli.verbs.state import carry_state, prove_slots, read_parameters, report_slots, word_effects
 
 
 def tie(
@@ -25,11 +27,15 @@ def tie(
     *,
     keep: Side | None = None,
     mode: Mode | None = None,
+    state: Policy = "carry",
+    parameters: str | Path | None = None,
     step: int | None = None,
     item: str | None = None,
     track: Tracker = track_nothing,
 ) -> ApplyReport:
     """Ties leaves of a checkpoint: proves each tie bit for bit, then writes without the aliases.
+
+    What an optimizer keeps for them in the same checkpoint goes along; see docs/optimizer-state.md.
 
     Args:
         checkpoint: A safetensors file, a Hugging Face directory, an Orbax checkpoint, or any file of one.
@@ -38,12 +44,16 @@ def tie(
         keep: Which side's values survive where a pair has drifted apart; None refuses.
         mode: What becomes of the aliases; None keeps them as second names of the same stored
             bytes where the format can, and drops them elsewhere.
+        state: Carry the optimizer's state across, or reset it, where the checkpoint has any.
+        parameters: The checkpoint that holds the leaves, where `checkpoint` holds the
+            optimizer's state alone; without requests, the ties that it records.
         step: Of a root of steps, which one; None for the latest.
         item: Of a step, which item; None for the only one.
         track: Shows progress.
 
     Raises:
         UsageError: A request names no leaf, does not pair up, or contradicts another.
+        StateConflictError: The state of two leaves cannot become that of one.
         ProofError: The bytes are not what a request says, or fit several transforms.
         CheckpointError: The source cannot be trusted or read.
         TargetError: The target cannot be written; nothing was published.
@@ -51,21 +61,40 @@ def tie(
     with open_reader(Path(checkpoint), Selection(step, item)) as reader:
         manifest = reader.manifest()
         known = manifest.ties if manifest else TieSet(())
-        plan = plan_tie(reader.specs(), known, requests, list_shared(reader))
+        second, specs = list_shared(reader), reader.specs()
+        elsewhere = None if parameters is None else read_parameters(Path(parameters), requests)
+        own = () if elsewhere else plan_tie(specs, known, requests, second).added
+        ties = elsewhere.ties if elsewhere else tuple(planned.tie for planned in own)
+        slots = carry_state(reader, ties, state, elsewhere)
+        plan = plan_tie(specs, known, [*([] if elsewhere else requests), *slots.requests], second)
         shared = choose_shared(reader, plan, mode)
         check_rewritable(reader)
         if target is not None:
             check_target(reader, target)
+        leaves = replace(plan, added=plan.added[: len(own)])
         to_prove = sum(planned.alias_spec.nbytes for planned in plan.added)
         with track("comparing", to_prove) as progress:
-            proven = prove_ties(reader, plan, keep=keep, progress=progress)
-        change = _change_config(reader, plan, target)
+            proven = prove_ties(reader, leaves, keep=keep, progress=progress)
+            kept = prove_slots(reader, plan, slots, progress)
+        change = _change_config(reader, leaves, target)
         report = _report(reader, plan, proven, change, shared)
+        effects = (*report.notices, *word_effects(slots, ties))
+        report = replace(report, slots=report_slots(slots), notices=effects)
         if target is None:
             return report
         texts = {CONFIG: change.text} if change.text is not None else {}
         with track("writing", plan.bytes_after) as progress:
-            commit = apply_plan(reader, plan, proven, target, shared=shared, texts=texts, keep=keep, progress=progress)
+            commit = apply_plan(
+                reader,
+                plan,
+                (*proven, *kept),
+                target,
+                shared=shared,
+                rewritten=slots.rewritten or {},
+                texts=texts,
+                keep=keep,
+                progress=progress,
+            )
         return replace(report, output=commit.target, notices=(*report.notices, *commit.notices))
 
 

@@ -53,6 +53,32 @@ ModeOption = Annotated[
 ]
 
 
+class State(StrEnum):
+    """What to do with optimizer state."""
+
+    CARRY = "carry"
+    RESET = "reset"
+
+
+StateOption = Annotated[
+    State,
+    typer.Option(
+        "--state",
+        help="What an optimizer keeps for the leaves: carry it across by the rules of docs/optimizer-state.md, "
+        "refusing what has none, or reset all of it with its counts.",
+    ),
+]
+ParametersOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--params",
+        metavar="CKPT",
+        help="The checkpoint that holds the leaves, where the one given holds their optimizer's state alone; "
+        "without --src, the ties that it records.",
+    ),
+]
+
+
 def run_tie(
     checkpoint: Checkpoint,
     src: Annotated[
@@ -73,6 +99,8 @@ def run_tie(
     ] = False,
     keep: KeepOption = None,
     mode: ModeOption = None,
+    state: StateOption = State.CARRY,
+    params: ParametersOption = None,
     output: Output = None,
     in_place: InPlace = False,
     dry_run: DryRun = False,
@@ -108,6 +136,8 @@ def run_tie(
         target,
         keep=keep.value if keep else None,
         mode=mode.value if mode else None,
+        state=state.value,
+        parameters=params,
         step=step,
         item=item,
         track=show_progress,
