@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from tiecli.checkpoints.wording import list_names
 from tiecli.leaves import format_bytes
 from tiecli.lint.edits import TieLeaves
+from tiecli.lint.exempt import may_be_repeated
 from tiecli.lint.rule import Finding, Fix, Rule
 from tiecli.lint.searching import EqualLeaves
 from tiecli.lint.subject import Subject
 
-# Tables of rotary frequencies are smaller, and alike in every layer.
 _LEAST_NBYTES = 1024
 
 
@@ -19,7 +19,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     """Yields one finding a group of equal leaves, without those that something states a tie of."""
     groups: dict[str, list[EqualLeaves]] = {}
     for equal in subject.searcher.list_equal():
-        if equal.same_bytes and equal.nbytes >= _LEAST_NBYTES:
+        if equal.same_bytes and equal.nbytes >= _LEAST_NBYTES and not may_be_repeated(equal.alias):
             groups.setdefault(equal.canonical, []).append(equal)
     partners: dict[str, set[str]] = {}
     for tie in subject.stated:
@@ -62,7 +62,7 @@ RULE = Rule(
     check=check,
     what="""\
 Leaves hold the same bytes, and nothing states a tie of them. Not told of are leaves of one value throughout,
-such as fresh norms, leaves of less than 1 KiB, and flags and indices.""",
+such as fresh norms, leaves of less than 1 KiB, flags and indices, and tables of positions that code works out.""",
     why="""\
 Either the leaves are one in the model, and a save that did not know of it wrote them twice: the file is larger
 than it need be, and training may let the copies drift apart. Or a leaf was overwritten with another.""",

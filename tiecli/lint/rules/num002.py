@@ -31,8 +31,8 @@ RULE = Rule(
     cure="none",
     check=check,
     what="""\
-Elements of a leaf are infinite. Masks and biases are passed over, and so are gates that are vectors:
-there an infinity may say that something is ruled out.""",
+Elements of a leaf are infinite. Masks and biases are passed over, and so are gates and limits that are vectors:
+there an infinity may say that something is ruled out, or that nothing is.""",
     why="""\
 An infinite weight turns into NaN with the first zero it meets. No loader looks at values, so the file opens
 without complaint. Values above 65,504 become infinite when they are converted to float16; damaged bytes

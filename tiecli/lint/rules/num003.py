@@ -34,8 +34,8 @@ RULE = Rule(
     check=check,
     what="""\
 Every element of a leaf is zero. Leaves that may well be are passed over: vectors (biases, gates, norms that
-add one), masks, indices, the halves of adapters that start from zero, zero-initialised layers by their names,
-the state of optimizers, and whatever NUM005 reports.""",
+add one), masks, indices, the halves of adapters that start from zero, zero-initialised layers and tables of
+positions by their names, the state of optimizers, and whatever NUM005 reports.""",
     why="""\
 The leaf was made and never filled: a head that its tie should have filled, a parameter that was gathered on
 another process, a file that was preallocated. The model loads, and its outputs are constant or of a

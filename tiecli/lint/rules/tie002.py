@@ -18,7 +18,7 @@ def check(subject: Subject) -> Iterator[Finding]:
             continue
         size = format_bytes(subject.specs[pair.tie.alias].nbytes)
         if pair.tie.source == "config":
-            who, loaders = "the config ties", " Strict loaders refuse a leaf that their model has no place for."
+            who, loaders = "the config ties", " Strict loaders whose tied model has no such leaf refuse it."
         else:
             who, loaders = f"{pair.tie.origin} tie", ""
         yield Finding(
