@@ -123,6 +123,7 @@ def plan_untie(
     select: str | None = None,
     shared: Collection[KeyPath] = (),
     own: Collection[KeyPath] = (),
+    along: Collection[KeyPath] = (),
 ) -> Plan:
     """Plans which aliases are stored again.
 
@@ -132,6 +133,7 @@ def plan_untie(
         select: Pattern of the aliases to restore; None for all.
         shared: Leaves that are second names of others' bytes.
         own: Aliases that were stored anew, with other values, which they keep when their ties end.
+        along: Aliases that are restored with those that are selected: what an optimizer keeps for them.
 
     Raises:
         NothingToUntieError: The checkpoint has no tie.
@@ -145,7 +147,7 @@ def plan_untie(
         )
     chosen = {tie.alias for tie in existing}
     if select is not None:
-        chosen = set(select_leaves(select, [tie.alias for tie in existing]))
+        chosen = {*select_leaves(select, [tie.alias for tie in existing]), *along}
     existing.check_roots(specs)
     restored = []
     for tie in existing:

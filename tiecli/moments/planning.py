@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tiecli.checkpoints.protocol import CheckpointReader
 from tiecli.errors import StateConflictError
 from tiecli.keypaths import KeyPath
-from tiecli.leaves import LeafSpec
+from tiecli.leaves import DType, LeafSpec
 from tiecli.moments.counts import list_counts, pair_counts
 from tiecli.moments.regimes import find_regime
 from tiecli.moments.rules import CarriedSlot, Policy, Regime, choose_rule
@@ -90,7 +90,6 @@ class _Carrying:
         self.reader = reader
         self.report = report
         self.policy = policy
-        self._trees = {(tree.above, tree.name): tree for tree in report.trees}
 
     def carry(self, tie: Tie) -> Iterator[CarriedSlot]:
         """Settles every slot of one alias.
@@ -123,22 +122,50 @@ class _Carrying:
         held = tree.held[tie.alias.keys]
         sources = tuple(tree.held[path.keys] for path in tie.canonicals)
         if tree.kind == "factor":
-            sources = (self._find_factor(tree, tie, sources[0]), *sources[1:])
-        transform = _slot_transform(tree, tie.transform, sources[0].spec, held.spec)
+            sources = (tie_factor(self.report.trees, tree, tie, sources[0]), *sources[1:])
+        transform = tie_gathered(tree, tie.transform, sources[0].spec, held.spec.dtype)
         return Tie(KeyPath(held.keys), tuple(KeyPath(source.keys) for source in sources), transform)
 
-    def _find_factor(self, tree: SlotTree, tie: Tie, own: Leaf) -> Leaf:
-        """Finds the rows or columns that a factor follows from: of a square matrix that is turned, the others.
 
-        Of any other matrix the longer axis is the row, however it is turned.
-        """
-        spec = self.report.parameters[tie.canonicals[0].keys].spec
-        axes = tie.transform.permutation(len(spec.shape))
-        if axes is None or axes == tuple(sorted(axes)) or len(set(spec.shape[-2:])) > 1:
-            return own
-        other = tree.name.replace("row", "*").replace("col", "row").replace("*", "col")
-        twin = self._trees.get((tree.above, other))
-        return own if twin is None else twin.held.get(tie.canonicals[0].keys, own)
+def tie_factor(trees: Sequence[SlotTree], tree: SlotTree, tie: Tie, own: Leaf) -> Leaf:
+    """Finds the rows or columns that a factor follows from: of a square matrix that is turned, the others.
+
+    Of any other matrix the longer axis is the row, however it is turned.
+
+    Args:
+        trees: All slots.
+        tree: The factor's.
+        tie: How the parameter follows.
+        own: The factor of the same name.
+    """
+    twin = _find_twin(trees, tree)
+    if twin is None:
+        return own
+    other = twin.held.get(tie.canonicals[0].keys, own)
+    axes = tie.transform.permutation(2)
+    is_square = other.spec.shape == own.spec.shape
+    return other if is_square and axes == (1, 0) else own
+
+
+def _find_twin(trees: Sequence[SlotTree], tree: SlotTree) -> SlotTree | None:
+    name = tree.name.replace("row", "*").replace("col", "row").replace("*", "col")
+    return next((other for other in trees if other.above == tree.above and other.name == name), None)
+
+
+def tie_gathered(tree: SlotTree, transform: Transform, source: LeafSpec, dtype: DType) -> Transform:
+    """Says how the slot of an alias follows from its canonical leaf's.
+
+    Args:
+        tree: The slots.
+        transform: How the parameter follows.
+        source: The canonical leaf's slot.
+        dtype: Of the alias's.
+    """
+    if tree.kind == "copy":
+        return transform
+    if tree.kind == "factor" or source.shape in _PLACEHOLDERS:
+        return SAME
+    return find_slot_transform(transform, (source.dtype, dtype), squared=tree.kind == "square")
 
 
 def _is_placeholder(tree: SlotTree, tie: Tie) -> bool:
@@ -154,14 +181,6 @@ def _check_same_optimizer(tree: SlotTree, tie: Tie) -> None:
                 "a mask, or another optimizer, has one of them",
                 f"Save the two with one optimizer first, or begin anew: {_RESET}",
             )
-
-
-def _slot_transform(tree: SlotTree, transform: Transform, source: LeafSpec, alias: LeafSpec) -> Transform:
-    if tree.kind == "copy":
-        return transform
-    if tree.kind == "factor" or alias.shape in _PLACEHOLDERS:
-        return SAME
-    return find_slot_transform(transform, (source.dtype, alias.dtype), squared=tree.kind == "square")
 
 
 def _merge(reader: CheckpointReader, slots: Sequence[CarriedSlot]) -> dict[KeyPath, Blocks]:

@@ -10,6 +10,7 @@ from tiecli.checkpoints.mending.publishing import Mending
 from tiecli.checkpoints.mending.shards import draft_shards
 from tiecli.checkpoints.mending.sources import Sources
 from tiecli.checkpoints.protocol import Progress, Target, ignore_progress
+from tiecli.checkpoints.storedfile import reading
 from tiecli.checkpoints.survey.safetensors import survey_safetensors
 from tiecli.checkpoints.survey.units import Unit
 from tiecli.errors import CheckpointError, FixError, ProofError, SourceChangedError, TiecliError, UsageError
@@ -182,8 +183,9 @@ def _draft(mended: Mended, fixes: Sequence[CodedFix], sources: Sources) -> tuple
 
     def add(batch: Sequence[CodedFix]) -> None:
         """Drafts the checkpoint with more fixes."""
-        changes = gather_changes(unit, [*chosen, *batch])
-        drafts.append(draft_paths(sources, changes) if survey is None else draft_shards(survey, sources, changes))
+        with reading(str(unit.root)):
+            changes = gather_changes(unit, [*chosen, *batch])
+            drafts.append(draft_paths(sources, changes) if survey is None else draft_shards(survey, sources, changes))
         chosen.extend(batch)
 
     _settle(mended, _settle(mended, fixes, prove), add)

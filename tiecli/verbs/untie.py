@@ -16,6 +16,7 @@ from tiecli.keypaths import KeyPath
 from tiecli.plan import Plan, plan_untie
 from tiecli.reports import ApplyReport, ReportedTie, report_plan
 from tiecli.ties import TieSet
+from tiecli.verbs.restoring import RestoredState, report_restored, restore_state
 
 
 def untie(
@@ -46,9 +47,15 @@ def untie(
     """
     with open_reader(Path(checkpoint), Selection(step, item)) as reader:
         candidates, shared = _list_candidates(reader, select), list_shared(reader)
-        plan = plan_untie(reader.specs(), candidates, select, shared, _list_own(reader, candidates, shared))
+        own, specs = _list_own(reader, candidates, shared), reader.specs()
+        plan = plan_untie(specs, candidates, select, shared, own)
+        state = restore_state(reader, plan)
+        if state.along or state.copied:
+            candidates = TieSet((*candidates, *(slot.tie for slot in state.copied)))
+            along = {*state.along, *(slot.alias for slot in state.copied)}
+            plan = plan_untie(specs, candidates, select, shared, own, along)
         check_rewritable(reader)
-        report = _report(reader, plan)
+        report = _report(reader, plan, state)
         if target is None:
             return report
         with track("writing", plan.bytes_after) as progress:
@@ -85,11 +92,15 @@ def _list_own(reader: CheckpointReader, ties: TieSet, shared: Collection[KeyPath
     )
 
 
-def _report(reader: CheckpointReader, plan: Plan) -> ApplyReport:
+def _report(reader: CheckpointReader, plan: Plan, state: RestoredState) -> ApplyReport:
     ties, notices = [], []
     manifest = reader.manifest()
     recorded = manifest.by_alias if manifest else {}
+    slots = report_restored(reader, plan, state)
+    of_state = {slot.alias for slot in slots}
     for planned in plan.restored:
+        if planned.tie.alias.spelling in of_state:
+            continue
         tie, record = planned.tie, recorded.get(planned.tie.alias)
         alias, as_tied = tie.alias.spelling, None if record is None else is_as_tied(reader, record)
         ties.append(ReportedTie(alias, tie.canonical, tie.transform, planned.alias_spec, same_as_tied=as_tied))
@@ -107,7 +118,8 @@ def _report(reader: CheckpointReader, plan: Plan) -> ApplyReport:
         for path in plan.kept
         if path in ended
     ]
-    return report_plan("untie", reader, plan, ties, _describe_config(reader, plan), notices)
+    report = report_plan("untie", reader, plan, ties, _describe_config(reader, plan), notices)
+    return replace(report, slots=slots)
 
 
 def _describe_config(reader: CheckpointReader, plan: Plan) -> str:

@@ -1,0 +1,66 @@
+"""Restoring: the optimizer's state of leaves that `untie` stores again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tiecli.apply import is_as_tied
+from tiecli.checkpoints.protocol import CheckpointReader
+from tiecli.keypaths import KeyPath
+from tiecli.moments import CarriedSlot
+from tiecli.moments.untying import copy_slots, find_slots_of
+from tiecli.plan import Plan
+from tiecli.reports import ReportedSlot
+from tiecli.slots import SLOTS
+from tiecli.ties import TieSet
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredState:
+    """What comes back with aliases.
+
+    Attributes:
+        along: Slots that the manifest records, which come back as it says.
+        copied: Slots that it does not, which become copies.
+    """
+
+    along: frozenset[KeyPath]
+    copied: tuple[CarriedSlot, ...]
+
+
+def restore_state(reader: CheckpointReader, plan: Plan) -> RestoredState:
+    """Finds the slots of the aliases that a plan restores."""
+    manifest = reader.manifest()
+    records = manifest.by_alias if manifest else {}
+    recorded = {alias: record.alias_spec for alias, record in records.items()}
+    ties = [planned.tie for planned in plan.restored]
+    parameters = [tie for tie in ties if tie.alias not in records or not records[tie.alias].slot]
+    along = find_slots_of(reader, [tie.alias for tie in parameters], recorded)
+    copied = copy_slots(reader, TieSet(tuple(parameters)), recorded)
+    return RestoredState(along, copied)
+
+
+def report_restored(reader: CheckpointReader, plan: Plan, state: RestoredState) -> tuple[ReportedSlot, ...]:
+    """Reports every slot that comes back."""
+    return tuple(_report(reader, plan, state))
+
+
+def _report(reader: CheckpointReader, plan: Plan, state: RestoredState) -> Iterator[ReportedSlot]:
+    manifest = reader.manifest()
+    records = manifest.by_alias if manifest else {}
+    copied = {slot.alias: slot for slot in state.copied}
+    for planned in plan.restored:
+        tie = planned.tie
+        record = records.get(tie.alias)
+        names = (tie.alias.spelling, tie.canonical, tie.transform)
+        if tie.alias in copied:
+            slot = copied[tie.alias]
+            yield ReportedSlot(slot.slot, *names, slot.regime, slot.rule, slot.exact)
+        elif record is not None and record.slot:
+            name = next((str(key) for key in reversed(tie.alias.keys) if key in SLOTS), str(tie.alias.keys[-1]))
+            if record.exact and is_as_tied(reader, record):
+                yield ReportedSlot(name, *names, "replicas", "as it was, bit for bit", exact=True)
+            else:
+                rule = "copied from the leaf it followed from; what it was is not kept"
+                yield ReportedSlot(name, *names, "replicas", rule, exact=True)
