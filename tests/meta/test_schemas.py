@@ -74,6 +74,42 @@ def test_convert_follows_its_schema(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert bool(document["files"]) == (document["output"] is not None) == bool(options)
 
 
+@pytest.mark.parametrize("level", ["header", "data"])
+def test_lint_follows_its_schema(level: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every fixture, a path that is none among them; as one document, and line by line."""
+    arguments = ["lint", str(ROOT / "fixtures"), str(ROOT / "nowhere"), "--level", level, "--jobs", "1"]
+    assert main([*arguments, "--json"]) == 2
+    document = json.loads(capsys.readouterr().out)
+    jsonschema.validate(document, read_schema("lint"))
+    assert main([*arguments, "--output-format", "jsonl"]) == 2
+    for line in capsys.readouterr().out.splitlines():
+        jsonschema.validate(json.loads(line), read_schema("lint"))
+
+    assert {finding["path"] for finding in document["findings"]} != set()
+    assert [failure["code"] for failure in document["failures"]] == [""]
+    assert len(document["checkpoints"]) >= len(SAFETENSORS) + len(ORBAX)
+
+
+def test_baselines_and_fixes_of_lint_follow_their_schemas(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is known from now on; what would be mended."""
+    known = tmp_path / "known.json"
+    assert main(["lint", GPT2, "--level", "data", "--write-baseline", str(known)]) == 0
+    jsonschema.validate(json.loads(known.read_text()), read_schema("lint-baseline"))
+    capsys.readouterr()
+    for options, code in ((["--baseline", str(known)], 0), (["--diff"], 1)):
+        assert main(["lint", GPT2, "--level", "data", *options, "--json"]) == code
+        jsonschema.validate(json.loads(capsys.readouterr().out), read_schema("lint"))
+
+
+@pytest.mark.parametrize("options", [["--list-rules"], ["--explain", "TIE003"], ["--explain", "drifted-tie"]])
+def test_rules_follow_their_schema(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """All of them, and one by its code and by its name."""
+    assert main(["lint", *options, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    jsonschema.validate(document, read_schema("rules"))
+    assert "TIE003" in [rule["code"] for rule in document["rules"]]
+
+
 def test_errors_follow_their_schema(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An error of ours, and one of the argument parser."""
     for arguments in (["inspect", str(tmp_path / "nothing")], ["inspect"], ["tie", GPT2, "--nope"]):

@@ -57,4 +57,4 @@ def _list_counts(report: LintReport) -> list[str]:
     ]
     words = [count_of(count, one, many) for count, one, many in counts if count]
     clean = report.checkpoints and not report.findings and not report.failures
-    return ["nothing found", *words] if clean else words
+    return ["nothing new found" if report.suppressed else "nothing found", *words] if clean else words
