@@ -75,6 +75,13 @@ CASES = [
         data=True,
     ),
     Case("DUP001", "rotary-frequencies", lambda at: model(at, **layers("inv_freq", draw(64))), False, data=True),
+    Case(
+        "DUP001",
+        "sinusoidal-positions",
+        lambda at: model(at, **{f"model__{part}__embed_positions__weight": draw(64, 8) for part in ("x", "y")}),
+        False,
+        data=True,
+    ),
     Case("DUP001", "relative-positions", lambda at: model(at, **layers("position_index", INDEX)), False, data=True),
     Case("DUP001", "one-bit-off", lambda at: model(at, a=draw(32, 32), b=off_by_one_bit()), False, data=True),
 ]

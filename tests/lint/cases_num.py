@@ -145,6 +145,7 @@ CASES = [
     Case(
         "NUM002", "bias-that-rules-out", lambda at: model(at, final_logits_bias=planted(-INF, 1, 32)), False, data=True
     ),
+    Case("NUM002", "limits-of-an-observer", lambda at: model(at, x__input_max=np.array([INF])), False, data=True),
     Case(
         "NUM002", "largest-of-float16", lambda at: model(at, x=planted(65504, 8, 8, dtype=np.float16)), False, data=True
     ),
@@ -182,6 +183,13 @@ CASES = [
         "NUM003",
         "adapter-that-starts",
         lambda at: write_file(at / "adapter_model.safetensors", ADAPTER),
+        False,
+        data=True,
+    ),
+    Case(
+        "NUM003",
+        "positions-that-start",
+        lambda at: model(at, vit__position_embeddings=np.zeros((1, 16, 8))),
         False,
         data=True,
     ),
