@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -13,7 +14,11 @@ if TYPE_CHECKING:
     from tiecli.lint.subject import Subject
 
 
+FEWEST_LAYERS = 4
+"""Fewer are not compared with each other."""
+
 _EIGHTH = 8
+_NUMBERED = re.compile(r"^(.*?\.|)(0|[1-9][0-9]{0,8})\.(.*)$", re.MULTILINE)
 
 
 class Naming(NamedTuple):
@@ -56,22 +61,21 @@ def _delete_digits(text: str) -> bytes:
 
 
 def _find_uneven(counts: Mapping[bytes, int]) -> Iterator[bool]:
-    """Says of each stack of layers whether some leaf is there a little less often than others."""
-    stacks: dict[bytes, list[tuple[int, bool]]] = {}
+    """Says of each stack of layers whether some leaf may be there a little less often than others."""
+    stacks: dict[bytes, tuple[list[int], list[int]]] = {}
     for form, count in counts.items():
         stack, dots, rest = form.partition(b"..")
-        if dots and count > 1:
-            # With a second number in it, a form stands for the leaves of all experts of a layer.
-            stacks.setdefault(stack, []).append((count, b".." in rest))
-    for found in stacks.values():
-        usual = Counter(count for count, _ in found).most_common(1)[0][0]
-        kinds = set(found)
-        yield len(kinds) > 1 and any(
-            rest and (nested or is_few(rest, usual)) for rest, nested in ((-count % usual, it) for count, it in kinds)
-        )
-        # Layers of a rarer kind are held against each other.
-        single = sorted(count for count, nested in kinds if not nested)
-        yield any(is_few(more - fewer, more) for fewer, more in pairwise(single))
+        if dots:
+            # With a second number in it, a form stands for the leaves of all experts of all layers.
+            stacks.setdefault(stack, ([], []))[b".." in rest].append(count)
+    for plain, nested in stacks.values():
+        usual = Counter(plain or nested).most_common(1)[0][0]
+        # Two leaves whose names differ in a digit count twice.
+        kinds = sorted({count for count in plain if count % usual})
+        yield any(is_few(-count % usual, usual) for count in kinds)
+        yield any(is_few(more - fewer, more) for fewer, more in pairwise(kinds))
+        # Where layers are of several kinds, numbers do not tell how often experts ought to be there.
+        yield any(kinds or count % usual for count in nested)
 
 
 class Layer(NamedTuple):
@@ -93,21 +97,34 @@ class Layer(NamedTuple):
 
 
 def list_stacks(names: Sequence[str]) -> Iterator[tuple[Layer, ...]]:
-    """Lists runs of layers: names that differ in their first number, or in their second, each run in order."""
+    """Lists runs of layers, each in order: names that differ in their first number, or in the second if those are few.
+
+    Example:
+        >>> [layer.number for run in list_stacks(["h.0.w", "h.1.w", "h.2.w", "h.10.w", "x.w"]) for layer in run]
+        [0, 1, 2, 10]
+    """
+    for stack, layers in _group(names).items():
+        if len(layers) >= FEWEST_LAYERS:
+            yield _sort(stack, layers)
+            continue
+        for number, rests in layers.items():
+            for inner, found in _group(sorted(rests)).items():
+                if len(found) >= FEWEST_LAYERS:
+                    yield _sort(f"{stack}{number}.{inner}", found)
+
+
+def _group(names: Sequence[str]) -> dict[str, dict[int, set[str]]]:
+    """Groups what stands behind the first number of each name by what stands before it, and by the number."""
+    # One search through all names costs half of one search in each; those that hold a line break are left out.
+    text = "\n".join(names)
+    if text.count("\n") >= len(names):
+        text = "\n".join(name for name in names if "\n" not in name)
     stacks: dict[str, dict[int, set[str]]] = {}
-    for name in names:
-        for stack, number, rest in _split(name):
-            stacks.setdefault(stack, {}).setdefault(number, set()).add(rest)
-    for stack, layers in stacks.items():
-        yield tuple(Layer(stack, number, frozenset(layers[number])) for number in sorted(layers))
+    for found in _NUMBERED.finditer(text):
+        stack, number, rest = found.groups()
+        stacks.setdefault(stack, {}).setdefault(int(number), set()).add(rest)
+    return stacks
 
 
-def _split(name: str) -> Iterator[tuple[str, int, str]]:
-    """Splits a name at its first number, and at its second."""
-    start = found = 0
-    while found < 2 and (dot := name.find(".", start)) >= 0:
-        part = name[start:dot]
-        if part.isdecimal() and part.isascii() and len(part) < 10:
-            found += 1
-            yield name[:start], int(part), name[dot + 1 :]
-        start = dot + 1
+def _sort(stack: str, layers: Mapping[int, set[str]]) -> tuple[Layer, ...]:
+    return tuple(Layer(stack, number, frozenset(layers[number])) for number in sorted(layers))

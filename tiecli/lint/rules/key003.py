@@ -13,7 +13,6 @@ from tiecli.lint.naming import Layer, is_few, list_stacks
 from tiecli.lint.rule import Finding, Rule
 from tiecli.lint.subject import Subject
 
-_FEWEST_LAYERS = 4
 # So many layers have to be exactly alike, and to hold so many leaves, for another to be compared with them.
 _FEWEST_ALIKE = 3
 _FEWEST_LEAVES = 3
@@ -59,8 +58,6 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 def _find_gaps(layers: Sequence[Layer]) -> Iterator[_Gap]:
     """Finds layers that hold strictly less than many that are alike; those at either end may well differ."""
-    if len(layers) < _FEWEST_LAYERS:
-        return
     kinds = Counter(layer.rests for layer in layers)
     full = [
         (rests, count)
