@@ -13,7 +13,15 @@ from tiecli.checkpoints.protocol import Progress, Target, ignore_progress
 from tiecli.checkpoints.storedfile import reading
 from tiecli.checkpoints.survey.safetensors import survey_safetensors
 from tiecli.checkpoints.survey.units import Unit
-from tiecli.errors import CheckpointError, FixError, ProofError, SourceChangedError, TiecliError, UsageError
+from tiecli.errors import (
+    CheckpointError,
+    FixError,
+    ProofError,
+    SourceChangedError,
+    TiecliError,
+    UnreadableFileError,
+    UsageError,
+)
 from tiecli.lint.describing import describe_edit
 from tiecli.lint.edits import TieLeaves, UntieLeaf
 from tiecli.lint.report import AppliedFix
@@ -201,7 +209,7 @@ def _settle(mended: Mended, fixes: Sequence[CodedFix], act: Callable[[Sequence[C
         try:
             act(batch)
             settled += batch
-        except SourceChangedError:
+        except (SourceChangedError, UnreadableFileError):
             raise
         except _REFUSALS as error:
             if len(batch) == 1:
@@ -228,8 +236,9 @@ def _tie(mended: Mended, fixes: Sequence[CodedFix], target: Target | None) -> No
         for edit in edits
         if isinstance(edit, TieLeaves)
     ]
-    reports = [tie(root, requests, target)] if requests else []
-    reports += [untie(root, target, select=edit.alias) for edit in edits if isinstance(edit, UntieLeaf)]
+    with reading(str(root)):
+        reports = [tie(root, requests, target)] if requests else []
+        reports += [untie(root, target, select=edit.alias) for edit in edits if isinstance(edit, UntieLeaf)]
     mended.notices += [notice for report in reports for notice in report.notices if target is not None]
 
 
