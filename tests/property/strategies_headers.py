@@ -87,6 +87,25 @@ def damaged_files(draw: st.DrawFn) -> bytes:
 
 
 @st.composite
+def crowded_files(draw: st.DrawFn) -> bytes:
+    """Files whose tensors lie anywhere, one beside, inside or far from another, under few names."""
+    entries = []
+    for _ in range(draw(st.integers(0, 4))):
+        name = json.dumps(draw(st.sampled_from(["a", "b", "c", "\ud800", "__metadata__"])))
+        begin, length = draw(st.integers(0, 6)), draw(st.integers(-1, 4))
+        fields: dict[str, Any] = {
+            "dtype": draw(st.sampled_from(["U8", "U8", "U8", "F4", "F16", "", "u8"])),
+            "shape": [draw(st.sampled_from([length, length, 2]))],
+            "data_offsets": [begin, begin + length],
+        }
+        text = json.dumps(fields)
+        if draw(st.integers(0, 5)) == 0:
+            text = text.replace("{", draw(st.sampled_from(['{"shape":[1],', '{"x":0,"x":0,', '{"dtype":"U8",'])), 1)
+        entries.append(f"{name}:{text}")
+    return put_together("{" + ",".join(entries) + "}", draw(st.binary(max_size=12)))
+
+
+@st.composite
 def tied_files(draw: st.DrawFn) -> tuple[bytes, dict[str, str]]:
     """Files in which some leaves are copies of others, and which copies what."""
     header: dict[str, Any] = dict(draw(infos().filter(bool)))

@@ -115,8 +115,9 @@ def _list_places(held: list[tuple[str, Mapping[str, Any]]], names: Collection[st
             if {alias.rpartition(".")[2], target.rpartition(".")[2]} <= endings:
                 pairs[alias, target] = []
     for file, metadata in held:
-        for pair in pairs.keys() & metadata.items() if pairs else ():
-            pairs[pair].append(file)
+        for key, value in metadata.items() if pairs else ():
+            if isinstance(value, str) and (key, value) in pairs:
+                pairs[key, value].append(file)
     return {pair: tuple(files) for pair, files in pairs.items()}
 
 

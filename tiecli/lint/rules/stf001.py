@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from tiecli.lint.damaged import count_bytes, list_damages
 from tiecli.lint.rule import Finding, Rule
 from tiecli.lint.subject import Subject
 
 
 def check(subject: Subject) -> Iterator[Finding]:
     """Yields one finding a file that is cut short."""
-    for file in subject.files:
-        for damage in file.damages:
-            if damage.kind == "truncated":
-                need, have = damage.facts["need"], damage.facts["have"]
-                yield Finding(
-                    f"Header needs {need:,} data bytes, file has {have:,}.",
-                    damage.leaves,
-                    file.name,
-                    hint="Fetch the file again, and compare its size with the one at the source.",
-                )
+    for file, damage in list_damages(subject, "truncated"):
+        yield Finding(
+            _tell(damage.facts, len(damage.leaves), len(file.infos)),
+            file=file.name,
+            hint="Fetch the file again, and compare its size with the one at the source.",
+        )
+
+
+def _tell(facts: Mapping[str, Any], cut: int, total: int) -> str:
+    """Says which part of the file ends early."""
+    need, have = facts["need"], facts["have"]
+    match facts["part"]:
+        case "length":
+            return "File is empty." if not have else f"File has {count_bytes(have)}, not even a header's length."
+        case "header":
+            return f"Header needs {count_bytes(need)}, file has {have:,}."
+        case _:
+            tensors = f"{cut:,} of {total:,} tensor{'s' * (total > 1)}"
+            return f"Header needs {need:,} data bytes, file has {have:,}; {tensors} cut short or missing."
 
 
 RULE = Rule(
@@ -30,7 +41,7 @@ RULE = Rule(
     formats=("safetensors",),
     cure="none",
     check=check,
-    what="A safetensors file ends before the last byte that its header promises.",
+    what="A safetensors file ends before the last byte that its header promises, inside the header, or before it.",
     why="""\
 Loaders that check refuse the file with a message about its metadata (`MetadataIncompleteBuffer`).
 Loaders that map it unchecked read zeros, or whatever lies behind, and the model now and then answers in gibberish.
