@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tiecli.cli.commands import convert, diff, find, inspect, lint, tie, untie, verify
+from tiecli.cli.commands import convert, copy, diff, find, inspect, lint, tie, untie, verify
 
 app = typer.Typer(
     name="tiecli",
@@ -22,6 +22,7 @@ app.command("untie")(untie.run_untie)
 app.command("diff")(diff.run_diff)
 app.command("verify")(verify.run_verify)
 app.command("convert")(convert.run_convert)
+app.command("copy")(copy.run_copy)
 app.command("lint")(lint.run_lint)
 
 
