@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from queue import SimpleQueue
+from threading import Lock
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -99,12 +100,18 @@ def take_statistics(
     buffers: SimpleQueue[Block] = SimpleQueue()
     for _ in range(2):
         buffers.put(np.empty(block_nbytes, np.uint8))
+    lock = Lock()
+
+    def tell(nbytes: int) -> None:
+        """Reports progress, one thread at a time."""
+        with lock:
+            progress(nbytes)
 
     def measure(task: _Task) -> Tally | TiecliError:
         """Looks at some bytes of a leaf."""
         buffer = buffers.get()
         try:
-            return _measure(reader, task, buffer, progress, ranges=ranges)
+            return _measure(reader, task, buffer, tell, ranges=ranges)
         except TiecliError as error:
             return error
         finally:
