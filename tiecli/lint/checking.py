@@ -50,7 +50,8 @@ def check_unit(unit: Unit, settings: Settings, track: Tracker | None = None) -> 
         track: Shows the progress of reading it, where array data is read.
     """
     root = spell_path(unit.root)
-    subject = Subject(unit, settings.declared_for(make_absolute(unit.root)))
+    declared = settings.declared_for(make_absolute(unit.root)) if settings.ties else ()
+    subject = Subject(unit, declared, settings.codes)
     try:
         # What cannot be read at all is one failure, and not one of every rule.
         _ = subject.safetensors if unit.format == "safetensors" else subject.orbax
@@ -76,6 +77,9 @@ def check_unit(unit: Unit, settings: Settings, track: Tracker | None = None) -> 
 
 def spell_path(path: Path) -> str:
     """Spells a path for a report: relative to the present directory if it lies below, else absolute."""
+    text = str(path)
+    if not text.startswith("/") and ".." not in text:
+        return text
     absolute, here = make_absolute(path), str(Path.cwd())
     return "." if absolute == here else absolute.removeprefix(here.rstrip("/") + "/")
 

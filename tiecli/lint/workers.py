@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tiecli.checkpoints.collecting import pause_collecting
 from tiecli.checkpoints.protocol import Tracker, track_nothing
 from tiecli.checkpoints.survey.units import Unit
 from tiecli.lint.checking import Checked, check_unit, spell_path
@@ -55,7 +56,8 @@ def check_units(
     with count("linting", len(units)) as progress:
         found = []
         for unit in units:
-            found.append(check_unit(unit, settings))
+            with pause_collecting():
+                found.append(check_unit(unit, settings))
             progress(1)
         return found
 
@@ -100,7 +102,8 @@ def _start(settings: Settings) -> None:
 
 def _check_batch(units: Sequence[Unit]) -> list[Checked]:
     assert _settings is not None
-    return [check_unit(unit, _settings) for unit in units]
+    with pause_collecting():
+        return [check_unit(unit, _settings) for unit in units]
 
 
 def _give_up(unit: Unit) -> Checked:

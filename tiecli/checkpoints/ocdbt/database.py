@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+from tiecli.checkpoints.collecting import pause_collecting
 from tiecli.checkpoints.ocdbt.allowance import Allowance
 from tiecli.checkpoints.ocdbt.cursor import Cursor
 from tiecli.checkpoints.ocdbt.files import read_manifest_file, read_node_file
@@ -44,14 +44,8 @@ def read_database(directory: Path, label: str) -> Database:
         LfsPointerError: The manifest or the file of a node is a Git LFS pointer.
         UnreadableFileError: The system refuses to read a file.
     """
-    collecting = gc.isenabled()
-    # A database is many thousand tuples and no cycle: collecting doubles the time.
-    gc.disable()
-    try:
+    with pause_collecting():
         return Database(dict(chain.from_iterable(walk_database(directory, label))))
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def walk_database(directory: Path, label: str) -> Iterator[Iterable[tuple[str, Value]]]:

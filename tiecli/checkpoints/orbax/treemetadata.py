@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from tiecli.checkpoints.collecting import pause_collecting
 from tiecli.checkpoints.jsonfiles import damaged, decode_object
 from tiecli.errors import NameCollisionError, UnsupportedCheckpointError
 from tiecli.keypaths import Key, KeyPath
@@ -78,14 +78,8 @@ def parse_tree(raw: bytes, label: str) -> TreeMetadata:
         NameCollisionError: Two leaves share one name.
         UnsupportedCheckpointError: The tree is a single leaf, which has no name.
     """
-    collecting = gc.isenabled()
-    # Many thousand containers and no cycle: collecting doubles the time.
-    gc.disable()
-    try:
+    with pause_collecting():
         return _parse(raw, label)
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _parse(raw: bytes, label: str) -> TreeMetadata:

@@ -7,11 +7,11 @@ finite double, `dtype` spelled as an object): those are refused by name.
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from tiecli.checkpoints.collecting import pause_collecting
 from tiecli.errors import TruncatedFileError, UncoveredBytesError
 from tiecli.leaves import DTYPES, LeafSpec
 
@@ -72,14 +72,8 @@ def parse_header(raw: bytes, file: str, data_size: int | None) -> Header:
         TruncatedFileError: The tensors need more bytes than follow.
         UncoveredBytesError: Bytes lie between, before or behind the tensors.
     """
-    collecting = gc.isenabled()
-    # A header is many thousand containers and no cycle: collecting doubles the time.
-    gc.disable()
-    try:
+    with pause_collecting():
         header = _parse_plain(raw) or _parse_carefully(raw, file)
-    finally:
-        if collecting:
-            gc.enable()
     if data_size is not None:
         _check_size(header, file, data_size)
     return header

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache, partial
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from tiecli.boxes import Box
+from tiecli.checkpoints.collecting import pause_collecting
 from tiecli.checkpoints.protocol import RAW, Extent, LeafStorage, Piece, StoredForm
 from tiecli.checkpoints.safetensors.huggingface import Location
 from tiecli.checkpoints.safetensors.shardindex import KEY, ShardIndex, check_agreement
@@ -82,17 +82,11 @@ class SafetensorsReader:
     def specs(self) -> Mapping[KeyPath, LeafSpec]:
         """Returns every stored leaf, in stored order."""
         if self._specs is None:
-            collecting = gc.isenabled()
-            # Tens of thousands of small objects and no cycle: collecting doubles the time.
-            gc.disable()
-            try:
+            with pause_collecting():
                 self._specs = {}
                 for file in self.stored:
                     order = file.header.order
                     self._specs.update(zip(_split_names(order), map(file.header.specs.__getitem__, order), strict=True))
-            finally:
-                if collecting:
-                    gc.enable()
         return self._specs
 
     def place(self, path: KeyPath) -> tuple[StoredFile, str]:

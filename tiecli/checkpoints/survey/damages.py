@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tiecli.checkpoints.collecting import pause_collecting
 from tiecli.checkpoints.safetensors.damage import (
     TOO_DEEP,
     IllegibleError,
@@ -76,10 +76,7 @@ def read_leniently(raw: bytes, have: int) -> LenientReading:
         raw: The header, its length not included.
         have: How many bytes of data follow it.
     """
-    collecting = gc.isenabled()
-    # As for the strict reading: many containers and no cycle.
-    gc.disable()
-    try:
+    with pause_collecting():
         reading = LenientReading()
         try:
             root = decode_header(raw)
@@ -93,9 +90,6 @@ def read_leniently(raw: bytes, have: int) -> LenientReading:
         _read_root(reading, root, escapes=escapes)
         _check_cover(reading, have)
         return reading
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _read_root(reading: LenientReading, root: dict[str, Any], *, escapes: bool) -> None:
