@@ -61,9 +61,9 @@ def list_stated(subject: Subject) -> tuple[StatedTie, ...]:
     stated = [_read_pair(pair) for pair in _list_pairs(subject, names)]
     recorded = [*_from_manifests(subject), *_from_metadata(subject, names)]
     if subject.declared:
-        known = {*names, *(name for tie in (*stated, *recorded) for name in (tie.alias, tie.canonical))}
+        spoken = {name for tie in (*stated, *recorded) for name in (tie.alias, tie.canonical)}
         for declared in subject.declared:
-            stated += _expand(declared, known)
+            stated += _expand(declared, names, spoken)
     return (*stated, *recorded)
 
 
@@ -80,20 +80,28 @@ def _read_pair(pair: KnownPair) -> StatedTie:
     return StatedTie(pair.alias, pair.canonical, "same", tied, pair.origin, "config", disputed, pair.kind)
 
 
-def _expand(pair: DeclaredPair, names: Collection[str]) -> Iterator[StatedTie]:
-    """Expands the patterns of a declared tie; what pairs up with nothing here is meant for other checkpoints."""
+def _expand(pair: DeclaredPair, names: Collection[str], spoken: Collection[str]) -> Iterator[StatedTie]:
+    """Expands the patterns of a declared tie over the stored names and those of leaves that others say are implied.
+
+    What pairs up with nothing is meant for other checkpoints.
+    """
     from tiecli.patterns import pair_leaves
 
-    paths = {KeyPath.from_name(name): name for name in names}
-    origin = "the project's settings"
-    try:
-        for sources, alias in pair_leaves(pair.src, pair.dst, paths):
-            shown = spell_leaves(sources)
+    for known in (dict.fromkeys((*names, *spoken)), names):
+        try:
+            found = pair_leaves(pair.src, pair.dst, tuple(map(KeyPath.from_name, known)))
+        except TiecliError:
+            continue
+        for sources, alias in found:
             parts = tuple(path.spelling for path in sources) if len(sources) > 1 else ()
-            yield StatedTie(alias.spelling, shown, pair.transform, True, origin, "settings", parts=parts)
-    except TiecliError:
-        if not {"*", "{", "("} & {*pair.src, *pair.dst} and {pair.src, pair.dst} & {*names}:
-            yield StatedTie(pair.dst, pair.src, pair.transform, True, origin, "settings")
+            yield _declare(alias.spelling, spell_leaves(sources), pair.transform, parts)
+        return
+    if not {"*", "{", "("} & {*pair.src, *pair.dst} and (pair.src in names or pair.dst in names):
+        yield _declare(pair.dst, pair.src, pair.transform)
+
+
+def _declare(alias: str, canonical: str, transform: str, parts: tuple[str, ...] = ()) -> StatedTie:
+    return StatedTie(alias, canonical, transform, True, "the project's settings", "settings", parts=parts)
 
 
 def _from_manifests(subject: Subject) -> Iterator[StatedTie]:
