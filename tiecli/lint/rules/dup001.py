@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from tiecli.checkpoints.wording import list_names
 from tiecli.leaves import format_bytes
 from tiecli.lint.edits import TieLeaves
-from tiecli.lint.exempt import may_be_repeated
 from tiecli.lint.rule import Finding, Fix, Rule
-from tiecli.lint.searching import EqualLeaves
 from tiecli.lint.subject import Subject
+
+if TYPE_CHECKING:
+    from tiecli.lint.searching import EqualLeaves
 
 _LEAST_NBYTES = 1024
 
 
 def check(subject: Subject) -> Iterator[Finding]:
     """Yields one finding a group of equal leaves, without those that something states a tie of."""
+    from tiecli.lint.exempt import may_be_repeated
+
     groups: dict[str, list[EqualLeaves]] = {}
     for equal in subject.searcher.list_equal():
         if equal.same_bytes and equal.nbytes >= _LEAST_NBYTES and not may_be_repeated(equal.alias):

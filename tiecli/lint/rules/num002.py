@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tiecli.lint.exempt import may_be_infinite
 from tiecli.lint.rule import Finding, Rule
 from tiecli.lint.subject import Subject
 
 
 def check(subject: Subject) -> Iterator[Finding]:
     """Yields one finding a leaf that holds infinities where none belong."""
+    from tiecli.lint.exempt import may_be_infinite
+
     for name, found in subject.statistics.leaves.items():
         if found.inf and not may_be_infinite(name, subject.specs[name]):
             yield Finding(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from tiecli.lint.rule import Finding, Rule
 from tiecli.lint.subject import Subject
-from tiecli.lint.tails import ZeroTail
+
+if TYPE_CHECKING:
+    from tiecli.lint.tails import ZeroTail
 
 
 def check(subject: Subject) -> Iterator[Finding]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from tiecli.compare import Comparison
 from tiecli.lint.comparing import ComparedTie, compare_ties
 from tiecli.lint.flags import edit_flag
 from tiecli.lint.rule import Finding, Fix, Rule
 from tiecli.lint.subject import Subject
+
+if TYPE_CHECKING:
+    from tiecli.compare import Comparison
 
 
 def check(subject: Subject) -> Iterator[Finding]:
