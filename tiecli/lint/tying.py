@@ -63,7 +63,7 @@ def list_stated(subject: Subject) -> tuple[StatedTie, ...]:
     if subject.declared:
         spoken = {name for tie in (*stated, *recorded) for name in (tie.alias, tie.canonical)}
         for declared in subject.declared:
-            stated += _expand(declared, names, spoken)
+            stated += _expand(subject, declared, spoken)
     return (*stated, *recorded)
 
 
@@ -80,16 +80,22 @@ def _read_pair(pair: KnownPair) -> StatedTie:
     return StatedTie(pair.alias, pair.canonical, "same", tied, pair.origin, "config", disputed, pair.kind)
 
 
-def _expand(pair: DeclaredPair, names: Collection[str], spoken: Collection[str]) -> Iterator[StatedTie]:
+def _expand(subject: Subject, pair: DeclaredPair, spoken: Collection[str]) -> Iterator[StatedTie]:
     """Expands the patterns of a declared tie over the stored names and those of leaves that others say are implied.
 
     What pairs up with nothing is meant for other checkpoints.
     """
     from tiecli.patterns import pair_leaves
 
-    for known in (dict.fromkeys((*names, *spoken)), names):
+    names = list_names(subject)
+    if subject.unit.format == "orbax":
+        stored = tuple(subject.reader.specs()) if subject.reader else ()
+    else:
+        stored = tuple(map(KeyPath.from_name, names))
+    others = tuple(KeyPath.from_name(name) for name in spoken if name not in names)
+    for known in ((*stored, *others), stored):
         try:
-            found = pair_leaves(pair.src, pair.dst, tuple(map(KeyPath.from_name, known)))
+            found = pair_leaves(pair.src, pair.dst, known)
         except TiecliError:
             continue
         for sources, alias in found:

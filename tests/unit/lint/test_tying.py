@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.lint.building import Leaf, llama, write_file, write_json, write_llama, write_shards
+from tests.lint.converting import write_item
 from tiecli.checkpoints.survey.walking import find_units
 from tiecli.lint.aliases import Aliases
 from tiecli.lint.declaring import DeclaredPair
@@ -59,6 +61,13 @@ def test_declared_patterns_are_expanded(tmp_path: Path) -> None:
     subject = look(path, ("a.{i}.w", "b.{i}.w", "reverse"), ("a.1.w", "c.w"), ("x.*", "y.*"), ("p", "q"))
 
     assert pairs(subject, "settings") == [*((f"b.{n}.w", f"a.{n}.w") for n in range(3)), ("c.w", "a.1.w")]
+
+
+def test_declared_patterns_know_the_keys_of_an_orbax_tree(tmp_path: Path) -> None:
+    """Names are spelled as the tree spells them."""
+    subject = look(write_item(tmp_path, PAIRS), ("a[{i}].w", "b[{i}].w"), ("a.{i}.w", "b.{i}.w"))
+    with contextlib.closing(subject):
+        assert set(pairs(subject, "settings")) == {(f"b.{n}.w", f"a.{n}.w") for n in range(3)}
 
 
 def test_a_pair_of_several_sources(tmp_path: Path) -> None:
