@@ -42,6 +42,12 @@ def loaded_modules(*arguments: str) -> set[str]:
         ),
         (["find", str(FIXTURES / "gpt2-untied")], {"rich", "safetensors", "einops"}),
         (["untie", str(FIXTURES / "gpt2")], {"numpy", "rich", "safetensors", "einops", "ml_dtypes"}),
+        (["lint", "--help"], {"numpy", "rich", "safetensors", "einops", "ml_dtypes", "xxhash"}),
+        (
+            ["lint", str(FIXTURES / "gpt2"), str(FIXTURES / "qwen2-sharded"), "--no-config"],
+            {"numpy", "rich", "safetensors", "einops", "ml_dtypes", "xxhash", "tomllib", "multiprocessing"},
+        ),
+        (["lint", str(FIXTURES / "gpt2"), "--level", "data"], {"rich", "safetensors", "einops"}),
         (["diff", str(FIXTURES / "gpt2"), str(FIXTURES / "gpt2")], {"numpy", "rich", "safetensors", "einops"}),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
