@@ -14,7 +14,9 @@ from tiecli.slots.names import SLOTS, Keys, Kind, find_root, read_paths
 _TRIED = 32
 _PLACES = 8
 _DEEPEST = 6
-_LONGEST = 64
+_LONGEST = 32
+# Beyond this many parameters, which no model has, nothing is looked for: a header made to exhaust memory holds more.
+_MOST = 250_000
 _PLACEHOLDERS = ((), (1,))
 
 
@@ -102,7 +104,8 @@ def find_slots(leaves: Sequence[Leaf], empty: Iterable[Keys] = (), *, items: boo
         if reading is not None:
             groups.setdefault((reading.is_first, reading.above, reading.slot), {})[reading.path] = leaf
     endings = _Endings(parameters)
-    trees = (_match(key, slots, endings) for key, slots in groups.items()) if parameters else ()
+    sensible = 0 < len(parameters) <= _MOST
+    trees = (_match(key, slots, endings) for key, slots in groups.items()) if sensible else ()
     return SlotReport(parameters, tuple(tree for tree in trees if tree is not None), frozenset(empty), items)
 
 

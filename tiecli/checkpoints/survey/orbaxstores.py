@@ -22,6 +22,8 @@ Form = Literal["database", "files", "processes"]
 
 _VERSIONS = {key: version for version, key in METADATA_KEYS.items()}
 _SHOWN = 4
+# How many chunks may be left out beyond as many as are stored, before no more are looked for.
+_PATIENCE = 1 << 16
 _MOST_RAW = 1 << 20
 
 
@@ -105,16 +107,14 @@ def survey_store(item: Path, form: Form, tree: TreeMetadata, label: str) -> Stor
         return StoreSurvey(form, error.message, {}, {})
     wanted = 3 if tree.use_zarr3 else 2
     leaves = {name: _read_array(item, name, found, wanted) for name, found in _find_arrays(values).items()}
-    # Older Orbax, and whoever asked for it, left chunks of zeros out.
-    complete = tree.document.get("store_array_data_equal_to_fill_value") is True
-    lengths = _DataLengths(item)
+    chunks = _Chunks(item, values, complete=tree.document.get("store_array_data_equal_to_fill_value") is True)
     for node in tree.nodes:
         leaf = leaves.get(node.name) if node.is_array else None
         if leaf is not None and leaf.metadata is not None:
-            faults = tuple(islice(_find_faults(node, leaf.metadata, values, lengths, complete), _SHOWN))
+            faults = tuple(islice(chunks.find_faults(node, leaf.metadata), _SHOWN))
             if faults:
                 leaves[node.name] = leaf._replace(faults=faults)
-    return StoreSurvey(form, "", leaves, {text: tuple(names) for text, names in lengths.short.items()})
+    return StoreSurvey(form, "", leaves, {text: tuple(names) for text, names in chunks.short.items()})
 
 
 def _list_values(item: Path, form: Form, label: str) -> Mapping[str, Value]:
@@ -156,48 +156,56 @@ def _read_array(item: Path, name: str, found: Mapping[int, Value], wanted: int) 
         return StoredLeaf(version, None, error.message)
 
 
-def _find_faults(
-    node: TreeNode, metadata: ArrayMetadata, values: Mapping[str, Value], lengths: _DataLengths, complete: bool
-) -> Iterator[str]:
-    """Yields what is wrong with the chunks of a leaf; ends soon after those that are there, however many it states."""
-    expected = metadata.stored_nbytes
-    for suffix in metadata.chunk_keys():
-        value = values.get(f"{node.name}/{suffix}")
-        if value is None:
-            if complete:
-                yield f"chunk `{suffix}` is missing"
-        elif not value.nbytes or expected not in (None, value.nbytes):
-            wanted = "more" if expected is None else f"{expected:,}"
-            yield f"chunk `{suffix}` has {value.nbytes:,} bytes, expected {wanted}"
-        elif value.file:
-            lengths.check(value, node.path.spelling)
-
-
-class _DataLengths:
-    """The lengths of data files, looked up once each.
+class _Chunks:
+    """The chunks of an item, and the lengths of the data files that they lie in.
 
     Attributes:
-        short: Those that are missing or end too early, in words, with leaves that reach beyond their end.
+        short: Data files that are missing or end too early, in words, with leaves that reach beyond their end.
     """
 
-    def __init__(self, item: Path) -> None:
+    def __init__(self, item: Path, values: Mapping[str, Value], *, complete: bool) -> None:
+        """Takes note of what there is.
+
+        Args:
+            item: The directory of the item.
+            values: Where the values of all keys lie.
+            complete: Whether all chunks have to be there: older Orbax, and whoever asked for
+                it, left chunks of zeros out.
+        """
         self.short: dict[str, dict[str, None]] = {}
         self._item = item
-        self._known: dict[str, int | None] = {}
+        self._values = values
+        self._complete = complete
+        self._patience = len(values) + _PATIENCE
+        self._lengths: dict[str, int | None] = {}
 
-    def check(self, value: Value, leaf: str) -> None:
-        """Notes a leaf if a value of it lies behind the end of its file.
+    def find_faults(self, node: TreeNode, metadata: ArrayMetadata) -> Iterator[str]:
+        """Yields what is wrong with the chunks of a leaf, of which it may state far more than are there."""
+        expected = metadata.stored_nbytes
+        for suffix in metadata.chunk_keys():
+            value = self._values.get(f"{node.name}/{suffix}")
+            if value is None:
+                if self._complete:
+                    yield f"chunk `{suffix}` is missing"
+                self._patience -= 1
+                if self._patience < 0:
+                    return
+            elif not value.nbytes or expected not in (None, value.nbytes):
+                wanted = "more" if expected is None else f"{expected:,}"
+                yield f"chunk `{suffix}` has {value.nbytes:,} bytes, expected {wanted}"
+            elif value.file:
+                self._check_length(value, node)
 
-        Raises:
-            UnreadableFileError: The system refuses to look.
-        """
-        if value.file not in self._known:
-            self._known[value.file] = self._measure(value.file)
-        length = self._known[value.file]
+    def _check_length(self, value: Value, node: TreeNode) -> None:
+        """Notes a leaf if a value of it lies behind the end of its file."""
+        if value.file not in self._lengths:
+            self._lengths[value.file] = self._measure(value.file)
+        length = self._lengths[value.file]
         if length is None:
-            self.short.setdefault(f"`{value.file}` is missing", {})[leaf] = None
+            self.short.setdefault(f"`{value.file}` is missing", {})[node.path.spelling] = None
         elif length < value.offset + value.nbytes:
-            self.short.setdefault(f"`{value.file}` is cut short, it has {length:,} bytes", {})[leaf] = None
+            problem = f"`{value.file}` is cut short, it has {length:,} bytes"
+            self.short.setdefault(problem, {})[node.path.spelling] = None
 
     def _measure(self, file: str) -> int | None:
         path = self._item / file

@@ -35,6 +35,7 @@ METADATA_KEYS: Mapping[int, str] = MappingProxyType({2: ".zarray", 3: "zarr.json
 
 # Far beyond what anybody saves, and few enough to list them all within a second.
 _MOST_CHUNKS = 1 << 20
+_MANY = 4096
 # Source: tensorstore 0.1, its highest rank.
 _MOST_AXES = 32
 _MOST_BITS = 1 << 62
@@ -91,7 +92,10 @@ class ArrayMetadata:
 
     def chunk_keys(self) -> Iterator[str]:
         """Yields what follows the leaf's name in the key of each chunk, in C order of the grid."""
-        return map(self.key_style.spell, product(*map(range, self.chunk_counts)))
+        counts = self.chunk_counts
+        # A product takes note of every length before it gives the first index.
+        indices = product(*map(range, counts)) if max(counts, default=0) < _MANY else _count_up(counts)
+        return map(self.key_style.spell, indices)
 
     def permute(self, axes: tuple[int, ...]) -> Permuted:
         """Describes the leaf along other axes: its axis `i` is what `axes[i]` was; no stored byte changes.
@@ -169,6 +173,16 @@ def _read3(document: Mapping[str, Any], label: str) -> ArrayMetadata:
 
 def _count(shape: Shape, sides: Shape) -> Shape:
     return tuple(-(-length // side) for length, side in zip(shape, sides, strict=True))
+
+
+def _count_up(counts: Shape) -> Iterator[Shape]:
+    """Yields the indices of a grid in C order, one by one."""
+    if not counts:
+        yield ()
+        return
+    for first in range(counts[0]):
+        for rest in _count_up(counts[1:]):
+            yield (first, *rest)
 
 
 def _check_sizes(spec: LeafSpec, chunk_shape: Shape, label: str) -> None:

@@ -47,6 +47,13 @@ def test_chunk_keys(document: dict[str, Any], keys: list[str]) -> None:
     assert list(read(document).chunk_keys()) == keys
 
 
+def test_keys_of_many_chunks_come_one_by_one() -> None:
+    """A million of them are not made before the first is asked for, and their order is the same."""
+    document = describe2([5000, 3], [1, 2])
+
+    assert list(read(document).chunk_keys()) == [f"{row}.{column}" for row in range(5000) for column in range(2)]
+
+
 @pytest.mark.parametrize(
     "document",
     [
