@@ -57,6 +57,10 @@ class Mended:
     notices: list[str] = field(default_factory=list)
     failure: TiecliError | None = None
 
+    def refuse(self, coded: CodedFix, error: TiecliError) -> None:
+        """Notes why a fix is not carried out."""
+        self.refused.append(f"{coded[0]}: {coded[1].summary}: {error.message}")
+
     @property
     def applied(self) -> tuple[AppliedFix, ...]:
         """What was carried out, in words."""
@@ -192,11 +196,16 @@ def _draft(mended: Mended, fixes: Sequence[CodedFix], sources: Sources) -> tuple
     def add(batch: Sequence[CodedFix]) -> None:
         """Drafts the checkpoint with more fixes."""
         with reading(str(unit.root)):
-            changes = gather_changes(unit, [*chosen, *batch])
+            changes, _ = gather_changes(unit, [*chosen, *batch])
             drafts.append(draft_paths(sources, changes) if survey is None else draft_shards(survey, sources, changes))
         chosen.extend(batch)
 
-    _settle(mended, _settle(mended, fixes, prove), add)
+    with reading(str(unit.root)):
+        _, contradicting = gather_changes(unit, fixes)
+    for coded, error in contradicting:
+        mended.refuse(coded, error)
+    left = {coded for coded, _ in contradicting}
+    _settle(mended, _settle(mended, [coded for coded in fixes if coded not in left], prove), add)
     return chosen, drafts[-1]
 
 
@@ -204,7 +213,8 @@ def _settle(mended: Mended, fixes: Sequence[CodedFix], act: Callable[[Sequence[C
     """Acts on all fixes together; where that is refused, on halves, so that only those are left out that must be."""
     batches = [fixes] if fixes else []
     settled: list[CodedFix] = []
-    while batches and len(mended.refused) < _PATIENCE:
+    start = len(mended.refused)
+    while batches and len(mended.refused) < start + _PATIENCE:
         batch = batches.pop()
         try:
             act(batch)
@@ -213,7 +223,7 @@ def _settle(mended: Mended, fixes: Sequence[CodedFix], act: Callable[[Sequence[C
             raise
         except _REFUSALS as error:
             if len(batch) == 1:
-                mended.refused.append(f"{batch[0][0]}: {batch[0][1].summary}: {error.message}")
+                mended.refuse(batch[0], error)
             else:
                 half = len(batch) // 2
                 batches += [batch[half:], batch[:half]]

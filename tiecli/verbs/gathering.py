@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from tiecli.checkpoints.mending.changes import Changes, check_name
 from tiecli.checkpoints.orbax.joining import join_databases
 from tiecli.checkpoints.survey.units import Unit
-from tiecli.errors import FixError
+from tiecli.errors import CheckpointError, FixError, TiecliError, UnreadableFileError
 from tiecli.lint.edits import (
     DropLeaf,
     DropMember,
@@ -32,21 +32,31 @@ CodedFix = tuple[str, Fix]
 """The code of a rule, and a fix for what it found."""
 
 
-def gather_changes(unit: Unit, fixes: Sequence[CodedFix]) -> Changes:
-    """Gathers what some fixes change.
+def gather_changes(unit: Unit, fixes: Sequence[CodedFix]) -> tuple[Changes, list[tuple[CodedFix, TiecliError]]]:
+    """Gathers what some fixes change, each whole or not at all; of those that contradict each other, the first.
+
+    Returns:
+        The changes, and the fixes that are not among them: each wants something otherwise than
+        one before it, or leads out of the checkpoint.
 
     Raises:
-        FixError: Two of them want the same thing otherwise, or one leads out of the checkpoint.
-        CheckpointError: Databases cannot be joined.
+        UnreadableFileError: The system refuses to read a database.
     """
     changes = Changes()
-    for _, fix in fixes:
-        for edit in fix.edits:
-            if unit.format == "safetensors":
-                _enter_leaves(changes, edit)
-            else:
-                _enter_item(changes, unit, edit)
-    return changes
+    refused: list[tuple[CodedFix, TiecliError]] = []
+    for coded in fixes:
+        try:
+            with changes.together():
+                for edit in coded[1].edits:
+                    if unit.format == "safetensors":
+                        _enter_leaves(changes, edit)
+                    else:
+                        _enter_item(changes, unit, edit)
+        except UnreadableFileError:
+            raise
+        except (FixError, CheckpointError) as error:
+            refused.append((coded, error))
+    return changes, refused
 
 
 def _enter_leaves(changes: Changes, edit: Edit) -> None:
@@ -59,11 +69,9 @@ def _enter_leaves(changes: Changes, edit: Edit) -> None:
         case DropLeaf(leaf, file):
             changes.drop_leaf(leaf, file)
         case Repack(file):
-            check_name(file)
-            changes.repacked.add(file)
+            changes.repack(file)
         case RebuildIndex(file):
-            check_name(file)
-            changes.rebuilt.add(file)
+            changes.rebuild(file)
         case IndexLeaf(leaf, shard):
             changes.set_row(leaf, shard)
         case _:

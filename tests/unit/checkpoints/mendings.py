@@ -29,7 +29,7 @@ def mend_at(path: Path, *fixes: CodedFix) -> Mended:
 def edit_at(path: Path, *edits: Edit) -> Mended:
     """Carries out one fix, which must not be refused."""
     mended = mend_at(path, fix(*edits))
-    assert mended.refused == []
+    assert not mended.refused, mended.refused
     assert len(mended.applied) == 1
     return mended
 
@@ -37,7 +37,7 @@ def edit_at(path: Path, *edits: Edit) -> Mended:
 def refuse_at(path: Path, *edits: Edit) -> str:
     """Carries out one fix, which must be refused; gives the reason."""
     mended = mend_at(path, fix(*edits))
-    assert mended.applied == []
+    assert mended.done == []
     (reason,) = mended.refused
     return reason.removeprefix("STF000: as asked: ")
 

@@ -15,6 +15,7 @@ from tests.lint.building import write_file, write_json, write_llama, write_shard
 from tests.unit.checkpoints.mendings import edit_at, fix, mend_at, read_leaves, refuse_at
 from tests.unit.checkpoints.safetensors.surgery import take_stock
 from tiecli.checkpoints import staging
+from tiecli.checkpoints.survey.units import Unit
 from tiecli.errors import InPlaceError, SourceChangedError, TargetError
 from tiecli.lint.edits import (
     DropLeaf,
@@ -34,6 +35,7 @@ from tiecli.lint.edits import (
     WriteText,
 )
 from tiecli.plan import TieRequest
+from tiecli.verbs.fixing import Mended, mend_round
 
 ORBAX = Path(__file__).parents[3] / "fixtures" / "orbax"
 INDEX = "model.safetensors.index.json"
@@ -386,6 +388,8 @@ def test_databases_of_processes_are_joined(tmp_path: Path, item: str) -> None:
     (root / item / "manifest.ocdbt").unlink()
     shutil.rmtree(root / item / "d", ignore_errors=True)
 
-    edit_at(root, JoinDatabases(item))
+    mended = Mended(Unit(root, "orbax", root))
+    mend_round(mended, [fix(JoinDatabases(item))], sync=False)
 
+    assert mended.refused == []
     assert read_tree(root / item) == values

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import PurePosixPath
 from typing import TypeVar
 
@@ -47,8 +50,21 @@ class Changes:
     removed: set[str] = field(default_factory=set)
     added: dict[str, bytes] = field(default_factory=dict)
     kept: set[str] = field(default_factory=set)
+    _names: dict[str, str] = field(default_factory=dict)
     _places: dict[str, set[tuple[str, ...]]] = field(default_factory=dict)
     _above: dict[str, set[tuple[str, ...]]] = field(default_factory=dict)
+    _undo: list[Callable[[], object]] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Takes in all that is asked for inside, or none of it where something is refused."""
+        self._undo.clear()
+        try:
+            yield
+        except BaseException:
+            while self._undo:
+                self._undo.pop()()
+            raise
 
     def set_member(self, file: str, place: tuple[str, ...], key: str, value: str | None) -> None:
         """Asks for a member of an object in a JSON file; None removes it.
@@ -59,19 +75,21 @@ class Changes:
         check_name(file)
         if value is not None:
             check_value(value)
-        path, places = (*place, key), self._places.setdefault(file, set())
-        above = {path[:length] for length in range(1, len(path))}
-        if path in self._above.setdefault(file, set()) or not places.isdisjoint(above):
+        path, places = (*place, key), self._within(self._places, file, set())
+        above = [path[:length] for length in range(1, len(path))]
+        if path in self._above.get(file, ()) or not places.isdisjoint(above):
             raise FixError(f"`{'.'.join(path)}` of `{file}` is to change in two ways", LATER)
-        _put(self.members.setdefault(file, {}).setdefault(place, {}), key, value, "member")
-        places.add(path)
-        self._above[file] |= above
+        objects: dict[tuple[str, ...], dict[str, str | None]] = self._within(self.members, file, {})
+        self._put(self._within(objects, place, {}), key, value, "member")
+        self._add(places, path)
+        for outer in above:
+            self._add(self._within(self._above, file, set()), outer)
 
     def set_metadata(self, file: str, key: str, value: str | None) -> None:
         """Asks for a string of a safetensors file's metadata; None removes it."""
         check_name(file)
         _check_text(key, value or "")
-        _put(self.metadata.setdefault(file, {}), key, value, "metadata")
+        self._put(self._within(self.metadata, file, {}), key, value, "metadata")
 
     def rename_leaf(self, leaf: str, name: str) -> None:
         """Asks for another name of a stored leaf."""
@@ -80,26 +98,27 @@ class Changes:
             raise FixError(f"`{leaf}` cannot be called {json.dumps(name)}")
         if leaf in self.dropped or leaf in self.kept:
             raise FixError(f"`{leaf}` is to change in two ways", LATER)
-        _put(self.renamed, leaf, name, "leaf")
+        self._put(self.renamed, leaf, name, "leaf")
+        self._put(self._names, name, leaf, "name")
 
     def drop_leaf(self, leaf: str, file: str) -> None:
         """Asks for a stored leaf to go from a file."""
         if leaf in self.renamed or leaf in self.kept:
             raise FixError(f"`{leaf}` is to change in two ways", LATER)
-        self.dropped.setdefault(leaf, set()).add(file)
+        self._add(self._within(self.dropped, leaf, set()), file)
 
     def keep_leaf(self, leaf: str) -> None:
         """Asks for a leaf to stay as it is."""
         if leaf in self.renamed or leaf in self.dropped:
             raise FixError(f"`{leaf}` is to change in two ways", LATER)
-        self.kept.add(leaf)
+        self._add(self.kept, leaf)
 
     def set_row(self, leaf: str, shard: str) -> None:
         """Asks for a row of the shard index; an empty shard removes it."""
         if shard:
             check_name(shard)
         _check_text(leaf)
-        _put(self.rows, leaf, shard, "row")
+        self._put(self.rows, leaf, shard, "row")
 
     def move_file(self, file: str, name: str) -> None:
         """Asks for another name of a file."""
@@ -108,26 +127,54 @@ class Changes:
         taken = name in self.added or (name in self.moved.values() and self.moved.get(file) != name)
         if file in self.removed or taken:
             raise FixError(f"`{name}` is to be two files, or `{file}` none", LATER)
-        _put(self.moved, file, name, "file")
+        self._put(self.moved, file, name, "file")
 
     def remove(self, path: str) -> None:
         """Asks for a file, or a directory with all that is in it, to go."""
         check_name(path)
         if path in self.moved:
             raise FixError(f"`{path}` is to change in two ways", LATER)
-        self.removed.add(path)
+        self._add(self.removed, path)
 
     def add_file(self, path: str, raw: bytes) -> None:
         """Asks for a new small file."""
         check_name(path)
         if path in self.moved.values():
             raise FixError(f"`{path}` is to be two files", LATER)
-        _put(self.added, path, raw, "file")
+        self._put(self.added, path, raw, "file")
 
     def add_text(self, path: str, text: str) -> None:
         """Asks for a new small text file."""
         _check_text(text)
         self.add_file(path, text.encode("utf-8"))
+
+    def repack(self, file: str) -> None:
+        """Asks for a safetensors file to be written anew."""
+        check_name(file)
+        self._add(self.repacked, file)
+
+    def rebuild(self, index: str) -> None:
+        """Asks for all rows of the shard index to be written anew."""
+        check_name(index)
+        self._add(self.rebuilt, index)
+
+    def _put(self, mapping: dict[_Key, _Value], key: _Key, value: _Value, what: str) -> None:
+        if mapping.get(key, value) != value:
+            raise FixError(f"the {what} `{key}` is to change in two ways", LATER)
+        if key not in mapping:
+            mapping[key] = value
+            self._undo.append(partial(mapping.pop, key))
+
+    def _add(self, members: set[_Value], member: _Value) -> None:
+        if member not in members:
+            members.add(member)
+            self._undo.append(partial(members.remove, member))
+
+    def _within(self, mapping: dict[_Key, _Value], key: _Key, empty: _Value) -> _Value:
+        if key not in mapping:
+            mapping[key] = empty
+            self._undo.append(partial(mapping.pop, key))
+        return mapping[key]
 
 
 def check_name(name: str) -> None:
@@ -164,8 +211,3 @@ def _check_text(*texts: str) -> None:
         "".join(texts).encode("utf-8")
     except UnicodeEncodeError as error:
         raise FixError("half of a surrogate pair is no character, and cannot be written") from error
-
-
-def _put(mapping: dict[_Key, _Value], key: _Key, value: _Value, what: str) -> None:
-    if mapping.setdefault(key, value) != value:
-        raise FixError(f"the {what} `{key}` is to change in two ways", LATER)
