@@ -13,7 +13,7 @@ from tiecli.checkpoints.storedfile import read_text_file
 from tiecli.checkpoints.survey.safetensors import list_names
 from tiecli.checkpoints.survey.units import Unit, list_units
 from tiecli.checkpoints.survey.walking import find_all
-from tiecli.errors import SettingsError
+from tiecli.errors import SettingsError, TiecliError
 from tiecli.lint.baseline import Baseline, Sifted, parse_baseline, sift
 from tiecli.lint.checking import Checked, check_unit, spell_path
 from tiecli.lint.declaring import DeclaredPair
@@ -181,18 +181,17 @@ class _Mending:
         if not fixable:
             return checked
         if self._dry:
-            self._take(plan_fixes(unit, choose_fixes(fixable, unsafe=self._unsafe)))
+            try:
+                self._take(plan_fixes(unit, choose_fixes(fixable, unsafe=self._unsafe)))
+            except TiecliError as error:
+                return _note_failure(checked, error)
             return checked
         mended = mend_all(self._lint, unit, unsafe=self._unsafe)
         self._touched.add(unit.directory)
         self._take(mended.applied)
         self.notices += [*mended.notices, *(f"not fixed: {checked.checkpoint}: {told}" for told in mended.refused)]
         after = check_unit(_refresh(mended.unit), self._settings)
-        if mended.failure is not None:
-            hint = " ".join(mended.failure.hints)
-            failure = LintFailure(after.checkpoint, "", f"not fixed: {mended.failure.message}", hint)
-            after = after._replace(failures=(*after.failures, failure))
-        return after
+        return after if mended.failure is None else _note_failure(after, mended.failure)
 
     def _take(self, fixes: Iterable[AppliedFix]) -> None:
         self.fixes += [replace(fix, checkpoint=spell_path(Path(fix.checkpoint))) for fix in fixes]
@@ -209,6 +208,11 @@ class _Mending:
             and (it.fix.safe or self._unsafe)
             and (it.checkpoint, it.code, it.fingerprint) not in self._known
         ]
+
+
+def _note_failure(checked: Checked, error: TiecliError) -> Checked:
+    failure = LintFailure(checked.checkpoint, "", f"not fixed: {error.message}", " ".join(error.hints))
+    return checked._replace(failures=(*checked.failures, failure))
 
 
 def _refresh(unit: Unit) -> Unit:

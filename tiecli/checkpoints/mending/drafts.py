@@ -107,7 +107,7 @@ def _check_there(directory: Path, name: str) -> None:
     if path.is_symlink():
         raise InPlaceError(
             f"`{path}` is a symbolic link, as in the Hugging Face cache: "
-            "replacing it would save no space, and writing through it would spoil what others share",
+            "writing through it would spoil what others share, and replacing it would part it from them",
             COPY,
         )
     if not path.exists():
