@@ -13,13 +13,13 @@ from tiecli.checkpoints.protocol import CheckpointReader, Progress, Selection, T
 from tiecli.declared import list_open_ties
 from tiecli.errors import ManifestError, NothingToVerifyError
 from tiecli.keypaths import KeyPath
-from tiecli.manifest import Manifest
+from tiecli.manifest import Manifest, TieRecord
 from tiecli.ties import TieSet
 from tiecli.transforms import Transform
 from tiecli.verification.adjoints import check_adjoint
 from tiecli.verification.devices import Device, choose_device
 from tiecli.verification.groups import group_ties
-from tiecli.verification.judging import Case, conclude, judge_bytes
+from tiecli.verification.judging import Case, conclude, judge_bytes, judge_slot
 from tiecli.verification.losses import check_losses, conclude_losses
 from tiecli.verification.probe import Sources, probe_group
 from tiecli.verification.processes import Processes, join_processes
@@ -162,13 +162,18 @@ class _Run:
         specs = self.original.specs() if self.original else self.reader.specs()
         with track("comparing", sum(spec.nbytes for spec in specs.values())) as progress:
             verdicts = self._judge_bytes(progress)
-            others = check_others(self.reader, self.original, self.ties.by_alias, progress, self.processes)
+            changed = {*self.ties.by_alias, *self._list_merged()}
+            others = check_others(self.reader, self.original, changed, progress, self.processes)
         sound = TieSet(tuple(tie for tie in self.ties if verdicts[tie.alias].judgement.verdict != "REJECT"))
-        nbytes = sum(verdicts[tie.alias].spec.nbytes for tie in sound)
+        probed = TieSet(tuple(tie for tie in sound if not self._is_slot(tie.alias)))
+        nbytes = sum(verdicts[tie.alias].spec.nbytes for tie in probed)
         with track("probing", nbytes) as progress:
-            verdicts = self._probe(verdicts, sound, progress, pictures=pictures)
+            verdicts = self._probe(verdicts, probed, progress, pictures=pictures)
         losses, trajectory = self._exercise(exercise, sound)
-        ties = tuple(_with_losses(verdicts[tie.alias], losses, allow) for tie in self.ties)
+        ties = tuple(
+            verdicts[tie.alias] if self._is_slot(tie.alias) else _with_losses(verdicts[tie.alias], losses, allow)
+            for tie in self.ties
+        )
         return VerifyReport(
             self.reader.root,
             self.original.root if self.original else None,
@@ -181,13 +186,24 @@ class _Run:
             tuple(allow),
         )
 
-    def _judge_bytes(self, progress: Progress) -> Mapping[KeyPath, TieVerdict]:
-        records = self.manifest.by_alias if self.manifest else {}
+    @property
+    def _records(self) -> Mapping[KeyPath, TieRecord]:
+        return self.manifest.by_alias if self.manifest else {}
 
+    def _is_slot(self, alias: KeyPath) -> bool:
+        """Whether a tie is of what an optimizer keeps."""
+        return alias in self._records and bool(self._records[alias].slot)
+
+    def _list_merged(self) -> frozenset[KeyPath]:
+        """Lists the leaves that got new values when they were tied."""
+        records = self._records.values()
+        return frozenset(path for record in records if record.slot == "merged" for path in record.tie.canonicals)
+
+    def _judge_bytes(self, progress: Progress) -> Mapping[KeyPath, TieVerdict]:
         def judge(alias: KeyPath) -> TieVerdict:
             """Judges one tie."""
-            case = Case(self.reader, self.ties.by_alias[alias], records.get(alias), self.original)
-            return judge_bytes(case, progress)
+            case = Case(self.reader, self.ties.by_alias[alias], self._records.get(alias), self.original)
+            return judge_slot(case, progress) if self._is_slot(alias) else judge_bytes(case, progress)
 
         aliases = [tie.alias for tie in self.ties]
         return dict(zip(aliases, self.processes.map(aliases, judge), strict=True))

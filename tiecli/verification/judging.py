@@ -13,7 +13,7 @@ from tiecli.ties import Tie
 from tiecli.verification.ambiguity import find_fits
 from tiecli.verification.statements import check_statement
 from tiecli.verification.values import ValueCheck, check_alias
-from tiecli.verification.verdicts import Judgement, OtherLeaves, TieVerdict, Verdict, worst_of
+from tiecli.verification.verdicts import PASSING, Judgement, OtherLeaves, TieVerdict, Verdict, worst_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,34 @@ def judge_bytes(case: Case, progress: Progress) -> TieVerdict:
     if len(fits) > 1:
         judgements.append(Judgement("AMBIGUOUS", f"the bytes fit {', '.join(fits)}"))
     return replace(found, fits=fits, judgement=worst_of(judgements))
+
+
+def judge_slot(case: Case, progress: Progress) -> TieVerdict:
+    """Judges what an optimizer keeps for an alias, which no gradient flows through: by its bytes.
+
+    Args:
+        case: The tie of two slots.
+        progress: Told the bytes compared.
+
+    Raises:
+        SourceChangedError: A file is shorter than it was when opened.
+        UnreadableFileError: The system refused a read.
+    """
+    tie, record = case.tie, case.record
+    stated = check_statement(case.reader, tie, record)
+    found = TieVerdict(
+        tie.alias.spelling, spell_leaves(tie.canonicals), str(tie.transform), _spec_of(case), stated, fits=()
+    )
+    if stated.verdict not in PASSING or record is None:
+        return found
+    if not record.exact:
+        what = "merged when it was tied" if record.slot == "merged" else "given up for that of the canonical leaf"
+        return replace(found, judgement=Judgement("NOT APPLICABLE", f"optimizer state, {what}"))
+    values = check_alias(case.reader, tie, record, case.original, progress)
+    found = _with_differences(replace(found, bytes_state=values.state), values)
+    holds = values.judgement.verdict in PASSING
+    reason = Judgement("NOT APPLICABLE", "optimizer state: bytes only")
+    return replace(found, judgement=reason if holds else values.judgement)
 
 
 def _spec_of(case: Case) -> LeafSpec:
