@@ -41,7 +41,6 @@ from tiecli.plan import Mode, Plan, PlannedTie, Side
 from tiecli.ties import Tie
 from tiecli.transforms import Transform, permutations_that_fit
 
-
 Blocks = Callable[[], Iterator[memoryview]]
 """Gives the bytes of a leaf, as often as it is asked."""
 
