@@ -15,7 +15,8 @@ def check(subject: Subject) -> Iterator[Finding]:
     index = survey.shard_index
     if index is None or len(survey.missing) == len(index.escapes):
         return
-    missing = dict.fromkeys(name for name in survey.missing if name not in set(index.escapes))
+    escapes = frozenset(index.escapes)
+    missing = dict.fromkeys(name for name in survey.missing if name not in escapes)
     leaves = tuple(leaf for leaf, shard in index.weight_map.items() if shard in missing)
     shown = list_names(tuple(missing))
     alone = len(missing) == 1

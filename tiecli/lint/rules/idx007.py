@@ -15,8 +15,8 @@ _MOST_RANGES = 6
 def check(subject: Subject) -> Iterator[Finding]:
     """Yields one finding a set of shards with a gap, or with a number too many."""
     survey = subject.safetensors
-    escapes = survey.shard_index.escapes if survey.shard_index else ()
-    missing = [name for name in survey.missing if name not in escapes] if survey.missing else []
+    escapes = frozenset(survey.shard_index.escapes if survey.shard_index else ())
+    missing = [name for name in survey.missing if name not in escapes]
     own = list_sets(dict.fromkeys((*(file.name for file in survey.files), *missing)))
     if all(numbered.is_whole for numbered in own):
         return

@@ -36,12 +36,7 @@ def _find_missing(subject: Subject) -> Iterator[Finding]:
     if len(sets) != 1 or any(".safetensors.index." in name for name in subject.safetensors.listing):
         return
     first = sets[0].first
-    rows = {leaf: file.name for file in subject.files for leaf in file.infos}
-    index = {
-        "metadata": {"total_size": sum(spec.nbytes for spec in subject.specs.values())},
-        "weight_map": dict(sorted(rows.items())),
-    }
-    edit = WriteText(first.index_name, json.dumps(index, indent=2, ensure_ascii=False) + "\n")
+    edit = WriteText(first.index_name, _write_index(subject))
     files = next(iter(sets[0].files.values()))
     yield Finding(
         f"Index `{first.index_name}` is missing, although `{files}` is one file of a set.",
@@ -49,6 +44,15 @@ def _find_missing(subject: Subject) -> Iterator[Finding]:
         fact=first.index_name,
         fix=_mend(subject, f"write `{first.index_name}`", edit) if sets[0].is_whole else None,
     )
+
+
+def _write_index(subject: Subject) -> str:
+    """Writes an index as Hugging Face does; its rows at once, as there may be very many."""
+    rows = {leaf: file.name for file in subject.files for leaf in file.infos}
+    body = json.dumps(dict(sorted(rows.items())), ensure_ascii=False, separators=(",\n    ", ": "))
+    size = sum(spec.nbytes for spec in subject.specs.values())
+    head = f'{{\n  "metadata": {{\n    "total_size": {size}\n  }},\n  "weight_map": {{\n    '
+    return f"{head}{body[1:-1]}\n  }}\n}}\n"
 
 
 def _mend(subject: Subject, summary: str, edit: Edit) -> Fix | None:
