@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from tiecli.checkpoints import open_reader as open_reader
     from tiecli.checkpoints.protocol import Target as Target
     from tiecli.conversion import ConvertReport as ConvertReport
+    from tiecli.copies import CopyReport as CopyReport
+    from tiecli.copies import CopyRequest as CopyRequest
     from tiecli.detect import FindReport as FindReport
     from tiecli.diffs import DiffReport as DiffReport
     from tiecli.errors import TiecliError as TiecliError
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from tiecli.ties import TieSet as TieSet
     from tiecli.transforms import Transform as Transform
     from tiecli.verbs.convert import convert as convert
+    from tiecli.verbs.copy import copy as copy
     from tiecli.verbs.diff import diff as diff
     from tiecli.verbs.find import find as find
     from tiecli.verbs.inspect import InspectReport as InspectReport
@@ -58,6 +61,8 @@ _HOMES = {
     "ApplyReport": "tiecli.reports",
     "Computing": "tiecli.verbs.verify",
     "ConvertReport": "tiecli.conversion",
+    "CopyReport": "tiecli.copies",
+    "CopyRequest": "tiecli.copies",
     "DiffReport": "tiecli.diffs",
     "Exercise": "tiecli.verbs.verify",
     "FindReport": "tiecli.detect",
@@ -75,6 +80,7 @@ _HOMES = {
     "Transform": "tiecli.transforms",
     "VerifyReport": "tiecli.verification.verdicts",
     "convert": "tiecli.verbs.convert",
+    "copy": "tiecli.verbs.copy",
     "diff": "tiecli.verbs.diff",
     "find": "tiecli.verbs.find",
     "inspect": "tiecli.verbs.inspect",

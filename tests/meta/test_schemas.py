@@ -51,6 +51,14 @@ def test_writing_commands_follow_their_schema(tmp_path: Path, capsys: pytest.Cap
     jsonschema.validate(json.loads(header["__metadata__"]["tiecli"]), read_schema("manifest"))
 
 
+def test_copy_follows_its_schema(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By name, with leaves that do not fit; and by a map."""
+    for options in ([], ["--map", f"{HEAD} = {HEAD}", "-o", str(tmp_path / "out")]):
+        other = str(ROOT / "fixtures" / "gpt2-drifted") if not options else GPT2
+        assert main(["copy", GPT2, other, *options, "--json"]) == 0
+        jsonschema.validate(json.loads(capsys.readouterr().out), read_schema("copy"))
+
+
 def test_verify_follows_its_schema(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A tie that passes, trained for some steps, and one that fails."""
     pytest.importorskip("jax")

@@ -22,7 +22,6 @@ from tiecli.transforms.steps import (
     Negate,
     Pad,
     Permute,
-    Range,
     Rearrange,
     Repeat,
     Reshape,
@@ -131,7 +130,7 @@ def _pad_back(step: Slice, shape: tuple[int, ...]) -> Sequence[Step] | None:
             kept.append(1)
             rest += _pad(axis, at, length - at - 1)
             continue
-        layers = resolve_range(item, length) if isinstance(item, Range) else None
+        layers = resolve_range(item, length)
         if layers is None or (len(layers) > 1 and abs(layers.step) != 1):
             return None
         kept.append(len(layers))
