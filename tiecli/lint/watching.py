@@ -37,11 +37,14 @@ class Watch:
 
     def see(self, path: KeyPath, offset: int, buffer: memoryview | bytes) -> None:
         """Takes in some bytes of a leaf, if they are the next ones."""
-        dtype = self._specs[path].dtype
+        spec = self._specs[path]
         with self._lock:
-            tally = self._tallies.setdefault(path, Tally())
-            if offset == tally.nbytes and buffer and len(buffer) * 8 % max(dtype.bits, 8) == 0:
-                tally.join(find_gauge(dtype).measure(np.frombuffer(buffer, np.uint8), ranges=self.ranges))
+            tally = self._tallies.get(path)
+            if tally is None or (offset == 0 and tally.nbytes < spec.nbytes):
+                # Whoever begins anew may come farther than the one before.
+                tally = self._tallies[path] = Tally()
+            if offset == tally.nbytes and buffer and len(buffer) * 8 % max(spec.dtype.bits, 8) == 0:
+                tally.join(find_gauge(spec.dtype).measure(np.frombuffer(buffer, np.uint8), ranges=self.ranges))
 
 
 class _WatchedReader:
