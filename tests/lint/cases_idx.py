@@ -111,6 +111,14 @@ def two_variants(directory: Path) -> Path:
     return directory
 
 
+def two_indexes(directory: Path) -> Path:
+    """Two sharded models in one directory."""
+    names = ("decoder-00001-of-00002.safetensors", "decoder-00002-of-00002.safetensors")
+    write_shards(directory, dict(zip(names, (A, C), strict=True)))
+    (directory / INDEX).rename(directory / "decoder.safetensors.index.json")
+    return pair(directory)
+
+
 def beside_adapter(directory: Path) -> Path:
     """Two shards with an adapter and an optimizer's state beside them."""
     write_json(directory / "adapter_config.json", {"peft_type": "LORA"})
@@ -204,6 +212,7 @@ CASES = [
     Case("IDX006", "adapter-and-optimizer", beside_adapter, False),
     Case("IDX006", "emptied-by-tiecli", tied, False),
     Case("IDX006", "variants", two_variants, False),
+    Case("IDX006", "two-indexes", two_indexes, False),
     Case("IDX007", "gap", lambda it: numbered(it, ONE, THREE), True, says=("1, 3 do not match `-of-00003`",)),
     Case("IDX007", "end-missing", lambda it: numbered(it, ONE, TWO), True),
     Case(

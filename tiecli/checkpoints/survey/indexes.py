@@ -91,19 +91,13 @@ def _read_leniently(path: Path, name: str, raw: bytes) -> IndexSurvey:
 def _decode(raw: bytes, problems: list[str]) -> object:
     """Reads JSON whose keys may repeat, the last one counting; None if it is none."""
     repeated: Counter[str] = Counter()
-
-    def note_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        members = dict(pairs)
-        if len(members) < len(pairs):
-            counts = Counter(key for key, _ in pairs)
-            repeated.update({key: count for key, count in counts.items() if count > 1})
-        return members
-
     try:
         text = raw.decode("utf-8")
         if text.startswith("\ufeff"):
             problems.append("begins with a byte order mark, which JSON does not allow")
-        document = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=note_repeats)
+        document = json.loads(
+            text.removeprefix("\ufeff"), object_pairs_hook=lambda pairs: _note_repeats(pairs, repeated)
+        )
         problems.extend(_find_surrogates(document))
     except UnicodeDecodeError as error:
         problems.append(f"is not UTF-8: {error.reason} at byte {error.start:,}")
@@ -119,6 +113,14 @@ def _decode(raw: bytes, problems: list[str]) -> object:
             problems.append("is no JSON object")
         return document
     return None
+
+
+def _note_repeats(pairs: list[tuple[str, Any]], repeated: Counter[str]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        repeated.update({key: count for key, count in counts.items() if count > 1})
+    return members
 
 
 def _find_surrogates(document: object) -> Iterator[str]:

@@ -44,6 +44,7 @@ def _list_strays(subject: Subject, index_name: str) -> list[str]:
         for name in sorted(survey.listing)
         if name.endswith(".safetensors")
         and name not in known
+        and f"{name}.index.json" not in survey.listing
         # Hidden, of training, an adapter, or a variant of the same model in another precision: `model.fp16.*`.
         and not name.startswith((".", f"{stem}."))
         and not (adapted and name.startswith("adapter"))

@@ -19,7 +19,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         return
     fix = _mend(subject, f"write `{index.name}` anew", RebuildIndex(index.name)) if index.problems else None
     for problem in index.problems:
-        yield Finding(f"Index {problem}.", file=index.name, fact=problem, fix=fix)
+        yield Finding(f"Index {problem}.", file=index.name, fact=problem.partition(":")[0], fix=fix)
     if not index.problems and index.document is not None and not isinstance(index.document.get("metadata"), dict):
         text = json.dumps({"total_size": sum(spec.nbytes for spec in subject.specs.values())})
         yield Finding(
@@ -49,7 +49,7 @@ def _find_missing(subject: Subject) -> Iterator[Finding]:
 def _write_index(subject: Subject) -> str:
     """Writes an index as Hugging Face does; its rows at once, as there may be very many."""
     rows = {leaf: file.name for file in subject.files for leaf in file.infos}
-    body = json.dumps(dict(sorted(rows.items())), ensure_ascii=False, separators=(",\n    ", ": "))
+    body = json.dumps({leaf: rows[leaf] for leaf in sorted(rows)}, ensure_ascii=False, separators=(",\n    ", ": "))
     size = sum(spec.nbytes for spec in subject.specs.values())
     head = f'{{\n  "metadata": {{\n    "total_size": {size}\n  }},\n  "weight_map": {{\n    '
     return f"{head}{body[1:-1]}\n  }}\n}}\n"
