@@ -89,11 +89,16 @@ def drop(leaves: Mapping[str, Leaf], *names: str) -> dict[str, Leaf]:
     return {name: leaf for name, leaf in leaves.items() if name not in names}
 
 
-def tie_fixture(path: Path) -> Path:
-    """Ties a leaf of a train state and leaves it out, as `tiecli tie` does; its moments stay."""
-    requests = [TieRequest("params.embed.embedding", "params.tied.embedding")]
-    tie(FIXTURES / "optax", requests, Target(path / "ckpt", sync=False), mode="omit")
-    return path / "ckpt"
+def tie_fixture(layout: str, above: str = "") -> Build:
+    """Ties a leaf of a fixture and leaves it out, as `tiecli tie` does."""
+
+    def build(path: Path) -> Path:
+        requests = [TieRequest(f"{above}embed.embedding", f"{above}tied.embedding")]
+        item = None if above else "params"
+        tie(FIXTURES / layout, requests, Target(path / "ckpt", sync=False), mode="omit", item=item)
+        return path / "ckpt"
+
+    return build
 
 
 def bare_adapters(path: Path) -> Path:
@@ -116,6 +121,7 @@ HEAD = "lm_head.weight"
 UP = "model.layers.1.mlp.up_proj.weight"
 EMBED_ROWS = below("opt_state[1][0].mu", {"embed.embedding": (24, 8)})
 MASKED = "opt_state.inner_states.adam.inner_state[0]"
+BIAS = {"head.bias": (32,)}
 FROZEN = ("embed.embedding",)
 T5X = {f"optimizer.target.{name}": shape for name, shape in PARAMS.items()}
 FACTORS = {
@@ -141,7 +147,8 @@ CASES: list[Case] = [
             "Slots `opt_state[1][0].mu.head.kernel`, `opt_state[1][0].nu.head.kernel` exist for `params.head.kernel`",
         ),
     ),
-    Case("OPT001", "tied-by-tiecli", tie_fixture, True, says=("tied to `params.embed.embedding`",)),
+    Case("OPT001", "tied-in-another-item", tie_fixture("items"), True, says=("for `tied.embedding`",)),
+    Case("OPT001", "tied-with-its-state", tie_fixture("optax", "params."), False),
     Case(
         "OPT001",
         "maxtext",
@@ -225,10 +232,17 @@ CASES: list[Case] = [
     Case("OPT002", "items", step({"params": PARAMS, "opt_state": without(adam(at="[0]"), "mu.head.kernel")}), True),
     Case(
         "OPT002",
-        "bias-of-a-module",
-        in_file(llama(), slots_of(drop(llama(), UP), "optimizer.state.")),
+        "one-layer-of-three",
+        in_file(llama(3), slots_of(drop(llama(3), UP), "optimizer.state.")),
         True,
-        says=(f"`{UP}` has no",),
+        says=(f"`{UP}` has no `exp_avg`, `exp_avg_sq`, 2 of 3 parameters like it do.",),
+    ),
+    Case(
+        "OPT002",
+        "bias-of-a-module",
+        train_state({**PARAMS, **BIAS}, adam()),
+        True,
+        says=("`params.head.bias` has no `mu`, `nu`",),
     ),
     Case(
         "OPT002",

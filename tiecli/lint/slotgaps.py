@@ -56,18 +56,27 @@ def _find_bare(report: SlotReport) -> Iterator[Gap]:
     covered = {keys for tree in report.trees for keys in tree.held}
     if not covered:
         return
-    ends = Counter(keys[-1] for keys in report.parameters)
-    held = Counter(keys[-1] for keys in covered)
-    forms = {_drop_numbers(keys) for keys in covered}
     modules, layers = {keys[:-1] for keys in covered}, {_find_layer(keys) for keys in covered} - {()}
+    alike, held = _count_alike(report.parameters), _count_alike(covered)
     names = tuple(dict.fromkeys(tree.name for tree in report.trees))
     for keys, leaf in report.parameters.items():
-        count, total = held[keys[-1]], ends[keys[-1]]
-        if keys in covered or leaf.spec.dtype.kind != "float" or not is_nearly_all(count, total):
+        if keys in covered or leaf.spec.dtype.kind != "float":
             continue
-        in_layer = _find_layer(keys) in layers and _drop_numbers(keys) in forms
-        if (in_layer or keys[:-1] in modules) and not any(_is_masked(report, tree, keys) for tree in report.trees):
-            yield Gap(keys, names, count, total, has_others=False)
+        # Like it are the same leaf of other layers; of a module in no layer, leaves of the same name.
+        form = _drop_numbers(keys) if _find_layer(keys) in layers else keys[-1:]
+        if form == keys[-1:] and keys[:-1] not in modules:
+            continue
+        masked = any(_is_masked(report, tree, keys) for tree in report.trees)
+        if is_nearly_all(held[form], alike[form]) and not masked:
+            yield Gap(keys, names, held[form], alike[form], has_others=False)
+
+
+def _count_alike(parameters: Iterable[Keys]) -> Counter[Keys]:
+    """Counts parameters by their paths without numbers, and by their last keys."""
+    counts: Counter[Keys] = Counter()
+    for keys in parameters:
+        counts.update({_drop_numbers(keys), keys[-1:]})
+    return counts
 
 
 def _is_masked(report: SlotReport, tree: SlotTree, parameter: Keys) -> bool:
