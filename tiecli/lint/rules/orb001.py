@@ -28,7 +28,7 @@ RULE = Rule(
     severity="warning",
     needs=("header",),
     formats=("orbax",),
-    cure="either",
+    cure="unsafe",
     check=check,
     what="""\
 A directory whose name contains `.orbax-checkpoint-tmp`. Orbax saves into such a directory, and renames it when all is

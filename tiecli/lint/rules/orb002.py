@@ -61,7 +61,7 @@ RULE = Rule(
     severity="warning",
     needs=("header",),
     formats=("orbax",),
-    cure="either",
+    cure="unsafe",
     check=check,
     what="""\
 A step has no `commit_success.txt`, while other steps of the run have one, or the items in it do; or a step, or an item

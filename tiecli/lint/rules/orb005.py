@@ -69,7 +69,7 @@ RULE = Rule(
     severity="error",
     needs=("header",),
     formats=("orbax",),
-    cure="either",
+    cure="safe",
     check=check,
     what="""\
 An item says that its arrays lie in an OCDBT database, and has no `manifest.ocdbt` of its own, or one that is damaged,

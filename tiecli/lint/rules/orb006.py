@@ -49,7 +49,7 @@ RULE = Rule(
     severity="error",
     needs=("header",),
     formats=("orbax",),
-    cure="either",
+    cure="unsafe",
     check=check,
     what="""\
 `_METADATA` lists a leaf, and the store has no array of that name, or one whose description is damaged.

@@ -91,7 +91,7 @@ RULE = Rule(
     severity="error",
     needs=("header",),
     formats=("orbax",),
-    cure="either",
+    cure="safe",
     check=check,
     what="""\
 The store holds an array that `_METADATA` does not list. Arrays below the name of a leaf are passed over: a type that a

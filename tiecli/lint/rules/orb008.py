@@ -66,7 +66,7 @@ RULE = Rule(
     severity="warning",
     needs=("header",),
     formats=("orbax",),
-    cure="either",
+    cure="safe",
     check=check,
     what="""\
 The `write_shape` that `_METADATA` states for a leaf has another number of axes than the array in the store, is longer

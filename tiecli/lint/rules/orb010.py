@@ -51,7 +51,7 @@ RULE = Rule(
     severity="error",
     needs=("header",),
     formats=("orbax",),
-    cure="either",
+    cure="safe",
     check=check,
     what="""\
 `use_zarr3` or `use_ocdbt` in `_METADATA` says another form of storage than the store has: zarr 3 arrays where there are
