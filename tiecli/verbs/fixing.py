@@ -256,6 +256,7 @@ def _follow(unit: Unit, draft: Draft) -> Unit:
     """Names the checkpoint as it is called once files have other names."""
 
     def name(file: str) -> str:
+        """Gives the name that a file has now."""
         return draft.moved.get(file, file)
 
     root = unit.root if unit.root == unit.directory else unit.root.with_name(name(unit.root.name))
