@@ -33,7 +33,8 @@ def _lacks_joint(subject: Subject, item: ItemSurvey) -> Finding:
     fix, hint = None, ""
     if item.tree is not None and item.tree.tree is not None:
         if _is_whole(item):
-            fix = Fix(f"join {count} per-process databases in `{item.place}`", (JoinDatabases(item.place),), safe=True)
+            summary = f"join {count} per-process database{'s' * (count > 1)} in `{item.place}`"
+            fix = Fix(summary, (JoinDatabases(item.place),), safe=True)
         else:
             said += ", and some chunks are in none"
             hint = "Copy the item again from where it is whole, or take another step of the run."
