@@ -35,19 +35,19 @@ def measure(action: Callable[[], object], rounds: int = ROUNDS) -> float:
 def write_model(directory: Path, leaves: int) -> Path:
     """Writes a sound Llama of so many leaves, or a few more, with its config."""
     layers = leaves // 4
-    write_file(directory / "model.safetensors", llama(layers, rows=2, width=1))
-    write_json(directory / "config.json", llama_config(num_hidden_layers=layers, hidden_size=1, vocab_size=2))
+    write_file(directory / "model.safetensors", llama(layers))
+    write_json(directory / "config.json", llama_config(num_hidden_layers=layers))
     return directory
 
 
 def write_sharded(directory: Path, leaves: int, count: int) -> Path:
     """Writes the same in so many shards."""
-    whole = list(llama(leaves // 4, rows=2, width=1).items())
+    whole = list(llama(leaves // 4).items())
     step = -(-len(whole) // count)
     parts = [dict(whole[start : start + step]) for start in range(0, len(whole), step)]
     names = [f"model-{number:05}-of-{len(parts):05}.safetensors" for number in range(1, len(parts) + 1)]
     write_shards(directory, dict(zip(names, parts, strict=True)))
-    write_json(directory / "config.json", llama_config(num_hidden_layers=leaves // 4, hidden_size=1, vocab_size=2))
+    write_json(directory / "config.json", llama_config(num_hidden_layers=leaves // 4))
     return directory
 
 
