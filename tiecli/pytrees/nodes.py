@@ -50,6 +50,31 @@ def list_nodes(tree: Tree, is_leaf: Callable[[Any], bool] | None = None) -> tupl
     return found, structure
 
 
+def list_empty(tree: Tree) -> Mapping[KeyPath, str]:
+    """Lists the places of a tree that hold nothing, each with what stands there as Orbax names it: `None`, `Dict`, ….
+
+    Example:
+        >>> {str(path): kind for path, kind in list_empty({"a": None, "b": [(), 1]}).items()}
+        {'a': 'None', 'b[0]': 'Tuple'}
+    """
+    leaves = _tree_util().tree_leaves
+    nodes, _ = list_nodes(tree, lambda node: not leaves(node))
+    return {path: _name_empty(node) for path, node in nodes.items() if not leaves(node)}
+
+
+def _name_empty(node: Any) -> str:
+    """Names an empty container as Orbax does."""
+    match node:
+        case dict():
+            return "Dict"
+        case list():
+            return "List"
+        case tuple() if not hasattr(node, "_fields"):
+            return "Tuple"
+        case _:
+            return "None"
+
+
 def put_leaves(tree: Tree, leaves: Mapping[KeyPath, Any]) -> Tree:
     """Puts leaves where None stands in a copy of a tree.
 

@@ -18,6 +18,7 @@ from tiecli.keypaths import KeyPath, spell_leaves
 from tiecli.leaves import LeafSpec
 from tiecli.manifest import Manifest, TieRecord
 from tiecli.plan import Mode, Side, TieRequest, plan_tie
+from tiecli.pytrees.nodes import list_empty
 from tiecli.pytrees.ties import expand
 from tiecli.pytrees.trees import Tree, list_leaves
 from tiecli.ties import Tie, TieSet
@@ -71,7 +72,8 @@ def save(
     arrays = {rename(place): leaf for place, leaf in leaves.items()}
     with ArrayReader(arrays, {rename(place): spec for place, spec in specs.items()}) as reader:
         records = _prove(reader, ties, rename, keep, form, mode)
-        creation = draft_creation(reader, _compose(reader, records), form)
+        nodes = {} if files else list_empty(tree)
+        creation = draft_creation(reader, _compose(reader, records, nodes), form)
         return creation.publish(Target(target, sync=sync))
 
 
@@ -110,7 +112,7 @@ def _spell(paths: tuple[KeyPath, ...]) -> str | KeyPath:
     return paths[0] if len(paths) == 1 else spell_leaves(paths)
 
 
-def _compose(reader: ArrayReader, records: tuple[TieRecord, ...]) -> Contents:
+def _compose(reader: ArrayReader, records: tuple[TieRecord, ...], nodes: Mapping[KeyPath, str]) -> Contents:
     """Says what the checkpoint holds: each tied leaf once."""
     shared: Mapping[KeyPath, Tie] = {record.tie.alias: record.tie for record in records if record.mode == "alias"}
     omitted = {record.tie.alias for record in records if record.mode == "omit"}
@@ -119,4 +121,4 @@ def _compose(reader: ArrayReader, records: tuple[TieRecord, ...]) -> Contents:
     }
     kept = {path: path for path in reader.specs() if path not in shared and path not in omitted}
     manifest = Manifest(records) if records else None
-    return Contents(kept, TreeRecord(), manifest, shared, omitted, conventional)
+    return Contents(kept, TreeRecord(nodes=nodes), manifest, shared, omitted, conventional)

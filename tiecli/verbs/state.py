@@ -9,19 +9,19 @@ from pathlib import Path
 from tiecli.apply import ProvenTie, prove_ties
 from tiecli.checkpoints import open_reader
 from tiecli.checkpoints.protocol import CheckpointReader, Progress, Selection, ignore_progress
+from tiecli.checkpoints.siblings import list_siblings
 from tiecli.compare import digest_blocks
 from tiecli.compare.streams import digest_leaf, digest_values
-from tiecli.errors import NothingToTieError
+from tiecli.errors import CheckpointError, NothingToTieError
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
 from tiecli.manifest import TieRecord
 from tiecli.moments import CarriedSlot, Policy, StatePlan, plan_state
 from tiecli.plan import Plan, TieRequest, plan_tie
 from tiecli.reports import ReportedSlot
+from tiecli.slots import Leaf, find_slots
 from tiecli.ties import Tie, TieSet
 from tiecli.transforms.steps import Scale
-
-NO_STATE = StatePlan()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +117,30 @@ def _is_equal(slot: CarriedSlot, rewritten: Mapping[KeyPath, object]) -> bool:
     return slot.regime in ("replicas", "parameters", "counts", "empty") and not any(
         path in rewritten for path in slot.tie.canonicals
     )
+
+
+def find_state_elsewhere(reader: CheckpointReader, ties: Sequence[Tie]) -> Iterator[str]:
+    """Words where else optimizer state of new aliases lies, which stays as it is.
+
+    Raises:
+        UnreadableFileError: The system refuses to list a directory.
+    """
+    parameters = reader.specs()
+    wanted = {tie.alias.keys for tie in ties}
+    for path in list_siblings(reader):
+        try:
+            with open_reader(path) as sibling:
+                leaves = [Leaf(leaf.spelling, "", leaf.keys, spec) for leaf, spec in sibling.specs().items()]
+        except CheckpointError:
+            # Whatever it is, it is not what is tied.
+            continue
+        known = [Leaf(leaf.spelling, "elsewhere", leaf.keys, spec) for leaf, spec in parameters.items()]
+        trees = find_slots([*leaves, *known]).trees
+        if any(wanted & tree.held.keys() for tree in trees):
+            yield (
+                f"`{path}` keeps optimizer state of the aliases, and stays as it is: "
+                f"`tiecli tie {path} --params TIED -o OUT` carries it across"
+            )
 
 
 def report_slots(state: StatePlan) -> tuple[ReportedSlot, ...]:

@@ -17,7 +17,14 @@ from tiecli.moments import Policy
 from tiecli.plan import Mode, Plan, Side, TieRequest, plan_tie
 from tiecli.reports import ApplyReport, ReportedTie, report_plan
 from tiecli.ties import TieSet
-from tiecli.verbs.state import carry_state, prove_slots, read_parameters, report_slots, word_effects
+from tiecli.verbs.state import (
+    carry_state,
+    find_state_elsewhere,
+    prove_slots,
+    read_parameters,
+    report_slots,
+    word_effects,
+)
 
 
 def tie(
@@ -78,7 +85,8 @@ def tie(
             kept = prove_slots(reader, plan, slots, progress)
         change = _change_config(reader, leaves, target)
         report = _report(reader, plan, proven, change, shared)
-        effects = (*report.notices, *word_effects(slots, ties))
+        elsewhere_too = () if elsewhere else find_state_elsewhere(reader, ties)
+        effects = (*report.notices, *word_effects(slots, ties), *elsewhere_too)
         report = replace(report, slots=report_slots(slots), notices=effects)
         if target is None:
             return report
