@@ -54,7 +54,7 @@ class Damage(NamedTuple):
             is; empty for a key of the header itself.
             `size-mismatch`: `dtype`, `shape`, `need` and `have`.
             `unknown-dtype`: `name`, and `nbytes`: how many bytes the tensor takes; None if unknown.
-            `unreadable`: `reason`, worded to follow "Header is".
+            `unreadable`: `reason`, worded to follow "Header is"; of a file in another format, a `hint`.
             `lfs-pointer`: `size` of the file it stands for; None if it does not say.
             `metadata-type`: `key`; `type`, as it is called in a sentence; `text`, the value as JSON.
     """
@@ -156,7 +156,7 @@ def _find_root(error: CheckpointError, start: bytes, size: int) -> Damage:
         return Damage("truncated", (), {"part": "header", "need": length, "have": size - 8})
     lookalike = name_lookalike(start)
     if lookalike:
-        return Damage("unreadable", (), {"reason": f"missing: the file is {lookalike[0]}"})
+        return Damage("unreadable", (), {"reason": f"missing: the file is {lookalike[0]}", "hint": lookalike[1]})
     return Damage("unreadable", (), {"reason": f"said to be {length:,} bytes long, which the format does not allow"})
 
 

@@ -17,7 +17,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         between = " and ".join(f"`{leaf}`" for leaf in damage.leaves)
         place = f"between {between}" if len(damage.leaves) > 1 else f"before {between}"
         belongs = "belongs" if stop - start == 1 else "belong"
-        fix = Fix(f"leave {count_bytes(stop - start)} {place} out", (Repack(file.name),), safe=True)
+        fix = Fix(f"leave out {count_bytes(stop - start)} {place}", (Repack(file.name),), safe=True)
         yield Finding(
             f"{name_bytes(start, stop).capitalize()} of the data, {place}, {belongs} to no tensor.",
             damage.leaves,

@@ -17,7 +17,7 @@ def check(subject: Subject) -> Iterator[Finding]:
             damage.leaves,
             file.name,
             fact=damage.facts["reason"],
-            hint="Fetch the file again, or write it again with `safetensors`.",
+            hint=damage.facts.get("hint", "Fetch the file again, or write it again with `safetensors`."),
         )
 
 

@@ -17,7 +17,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             f"File is a Git LFS pointer{told}.",
             file=file.name,
-            hint=f"Fetch the file with `git lfs pull --include '{file.name}'`.",
+            hint="Fetch what it stands for with `git lfs pull`.",
         )
 
 
