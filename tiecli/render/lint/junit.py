@@ -40,6 +40,7 @@ class _Suite:
         self._counts = Counter[str]()
 
     def add_failure(self, failure: LintFailure) -> None:
+        """Adds a test case for what could not be linted."""
         case = self._add_case(failure.code or "could not be linted", failure.path)
         ET.SubElement(case, "error", type=failure.code or "tiecli", message=escape(word_failure(failure)))
         self._counts["errors"] += 1
