@@ -109,7 +109,25 @@ def plan_tie(
         for sources, alias in _pair(request, names, aliases):
             new_ties.append(Tie(alias, sources, request.transform or SAME))
             stated[alias] = request.transform is not None
-    ties = TieSet((*existing, *new_ties))
+    return _plan_added(specs, TieSet((*existing, *new_ties)), stated, shared)
+
+
+def plan_ties(specs: Mapping[KeyPath, LeafSpec], ties: TieSet) -> Plan:
+    """Plans ties of leaves that are known exactly, every transform stated.
+
+    Args:
+        specs: Every leaf, aliases included.
+        ties: All ties that there will be.
+
+    Raises:
+        TransformMismatchError: A transform does not give the alias's shape and dtype.
+    """
+    return _plan_added(specs, ties, {tie.alias: True for tie in ties}, ())
+
+
+def _plan_added(
+    specs: Mapping[KeyPath, LeafSpec], ties: TieSet, stated: Mapping[KeyPath, bool], shared: Collection[KeyPath]
+) -> Plan:
     added = tuple(_check_specs(tie, specs[tie.alias], specs, stated[tie.alias]) for tie in ties if tie.alias in stated)
     dropped = {planned.tie.alias for planned in added}
     kept = tuple(path for path in specs if path not in dropped)

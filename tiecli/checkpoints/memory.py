@@ -155,11 +155,11 @@ class ArrayReader:
             raise LeafNotFoundError(f"there is no array `{path.spelling}`")
 
     def _fetch(self, path: KeyPath) -> NDArray[Any]:
-        import numpy as np
+        from tiecli.transforms.casts import to_numpy
 
         self._check(path)
         if self._fetched is None or self._fetched[0] != path:
-            self._fetched = path, np.asarray(self.arrays[path])
+            self._fetched = path, to_numpy(self.arrays[path])
         return self._fetched[1]
 
     def _bytes(self, path: KeyPath) -> memoryview:

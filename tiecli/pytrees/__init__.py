@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from tiecli.pytrees.choosing import tie_modules, tie_names, tie_nodes
 from tiecli.pytrees.loading import load, read_leaf
+from tiecli.pytrees.nodes import Tree
 from tiecli.pytrees.saving import save
 from tiecli.pytrees.ties import contract, expand
-from tiecli.pytrees.trees import Tree, build_tree, list_leaves
+from tiecli.pytrees.trees import build_tree, list_leaves
 
 __all__ = [
     "Tree",

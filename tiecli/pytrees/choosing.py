@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from tiecli.errors import LeafNotFoundError, PairingError, TreeError
 from tiecli.globs import KeyPattern
-from tiecli.keypaths import KeyPath
+from tiecli.keypaths import Key, KeyPath, spell_leaves
 from tiecli.patterns import pair_leaves, select_leaves
-from tiecli.pytrees.marks import Mark, follow
-from tiecli.pytrees.nodes import list_nodes
-from tiecli.pytrees.trees import Tree, list_leaves
+from tiecli.pytrees.nodes import Tree, is_array, list_nodes
+from tiecli.pytrees.operations import Traced
+from tiecli.pytrees.tracing import follow
+from tiecli.pytrees.trees import list_leaves
 from tiecli.ties import Tie, TieSet
-from tiecli.transforms import SAME, Transform, compose
+from tiecli.transforms import SAME, Transform
 
+Keys = tuple[Key, ...]
 Select = type | Callable[[Any], bool] | str
 """Which nodes are meant: those of a class, those for which a function says so, or a pattern of their places."""
 
@@ -23,7 +25,7 @@ def tie_names(tree: Tree, names: Mapping[str, str]) -> TieSet:
     """States ties by name: what follows, and what it follows from.
 
     Args:
-        tree: Any pytree.
+        tree: Any pytree of arrays.
         names: `alias -> canonical`, or `alias -> canonical | transform`; both may be
             patterns, and `(q, k) | concat(0)` joins several leaves.
 
@@ -34,12 +36,14 @@ def tie_names(tree: Tree, names: Mapping[str, str]) -> TieSet:
         TieConflictError: The ties contradict each other.
 
     Example:
-        >>> for tie in tie_names({"wte": 0, "head": 0, "out": 0}, {"head": "wte | transpose", "out": "wte"}):
+        >>> import numpy as np
+        >>> tree = {name: np.zeros((2, 2)) for name in ("wte", "head", "out")}
+        >>> for tie in tie_names(tree, {"head": "wte | transpose", "out": "wte"}):
         ...     print(tie)
         head = wte | transpose
         out = wte
     """
-    paths = tuple(list_leaves(tree))
+    paths = _list_arrays(tree)
     ties = []
     for alias, text in names.items():
         src, _, transform = text.partition(" | ")
@@ -48,27 +52,25 @@ def tie_names(tree: Tree, names: Mapping[str, str]) -> TieSet:
     return TieSet(tuple(ties))
 
 
-def tie_nodes(
-    tree: Tree,
-    where: Callable[[Tree], Any],
-    get: Callable[[Tree], Any],
-    transform: str | Transform = SAME,
-) -> TieSet:
+def tie_nodes(tree: Tree, where: Callable[[Tree], Any], get: Callable[[Tree], Any]) -> TieSet:
     """States ties by two functions, as `equinox.nn.Shared` takes them: `where` follows from `get`.
+
+    Both are run once, on leaves that have no values; what `get` does to them is read as a
+    transform. A leaf may be turned, cut, reshaped, repeated, cast, scaled and joined with
+    others, by whatever function of JAX or einops.
 
     Args:
         tree: Any pytree of arrays.
-        where: Takes the tree and gives the node that follows, or several.
-        get: Takes the tree and gives the node it follows from, or as many; a leaf may be
-            turned on the way, `lambda tree: tree.embed.weight.T`.
-        transform: What is done to every leaf besides.
+        where: Takes the tree and gives the node that follows, or several in a list or tuple.
+        get: Takes the tree and gives the node it follows from, or as many.
 
     Returns:
         A tie for each leaf of the nodes, which must be built alike.
 
     Raises:
         PairingError: The nodes are not built alike.
-        TreeError: A function cannot be followed.
+        TreeError: A function fails, or does what no transform describes.
+        TransformMismatchError: `get` does to a leaf what its dtype does not admit.
         TieConflictError: The ties contradict each other: a cycle, or a leaf that follows from two.
 
     Example:
@@ -77,34 +79,30 @@ def tie_nodes(
         >>> print(*tie_nodes(tree, lambda t: t["dec"]["w"], lambda t: t["enc"]["w"].T))
         dec.w = enc.w | transpose
     """
-    then = Transform.parse(transform) if isinstance(transform, str) else transform
     targets, sources = follow(where, tree, "where"), follow(get, tree, "get")
-    if len(targets) != len(sources):
-        raise PairingError(f"`where` gives {len(targets)} nodes, `get` gives {len(sources)}")
-    ties = []
-    for target, source in zip(targets, sources, strict=True):
-        _check_alike(target, source)
-        ties += [_tie(target[place], source[place], then) for place in target]
-    return TieSet(tuple(ties))
+    if len(targets) == len(sources) == 1:
+        # A node that holds one leaf may follow from the leaf itself, such as a Flax variable from an array.
+        targets, sources = ({KeyPath(()): traced} for side in (targets, sources) for traced in side.values())
+    _check_alike("`where`", targets.keys(), "`get`", sources.keys())
+    return TieSet(tuple(_tie(target, sources[place]) for place, target in targets.items()))
 
 
-def _tie(target: Mark, source: Mark, then: Transform) -> Tie:
-    if not target.transform.is_same:
+def _tie(target: Traced, source: Traced) -> Tie:
+    if not target.transform.is_same or len(target.paths) > 1:
         raise TreeError(
-            f"`where` gives `{target.path.spelling} | {target.transform}`, which is no leaf of the tree",
+            f"`where` gives `{spell_leaves(target.paths)} | {target.transform}`, which is no leaf of the tree",
             "Turn the other side: what follows is a whole leaf.",
         )
-    return Tie(target.path, (source.path,), compose(source.transform, then))
+    return Tie(target.paths[0], source.paths, source.transform)
 
 
-def _check_alike(target: Mapping[KeyPath, Mark], source: Mapping[KeyPath, Mark]) -> None:
-    alone = [side for side in (target.keys() - source.keys(), source.keys() - target.keys()) if side]
-    if alone:
-        names = ", ".join(sorted(f"`{path.spelling}`" for path in alone[0]))
-        raise PairingError(
-            f"the two nodes are not built alike: only one of them has {names}",
-            "Name leaves that both have.",
-        )
+def _check_alike(first: str, left: Collection[KeyPath], second: str, right: Collection[KeyPath]) -> None:
+    for name, alone in ((first, set(left) - set(right)), (second, set(right) - set(left))):
+        if alone:
+            names = ", ".join(sorted(f"`{path.spelling}`" for path in alone))
+            raise PairingError(
+                f"{first} and {second} are not built alike: only {name} has {names}", "Name leaves that both have."
+            )
 
 
 def tie_modules(tree: Tree, select: Select, leaves: str | None = None) -> TieSet:
@@ -121,7 +119,8 @@ def tie_modules(tree: Tree, select: Select, leaves: str | None = None) -> TieSet
         PairingError: The nodes are not built alike.
 
     Example:
-        >>> tree = {"layers": [{"w": 0, "b": 0}, {"w": 0, "b": 0}]}
+        >>> import numpy as np
+        >>> tree = {"layers": [{"w": np.zeros(3), "b": np.zeros(1)} for _ in range(2)]}
         >>> print(*tie_modules(tree, "layers[*]", "w"))
         layers[1].w = layers[0].w
     """
@@ -129,23 +128,18 @@ def tie_modules(tree: Tree, select: Select, leaves: str | None = None) -> TieSet
     if len(nodes) < 2:
         found = f"only `{KeyPath(nodes[0]).spelling}`" if nodes else "nothing"
         raise LeafNotFoundError(f"{found} is selected by {select!r}, expected two nodes or more")
-    inside = {node: _list_inside(tree, node, leaves) for node in nodes}
+    arrays = _list_arrays(tree)
     first, *others = nodes
+    inside = _list_inside(arrays, first, leaves)
     ties = []
     for node in others:
-        alone = set(inside[node]) ^ set(inside[first])
-        if alone:
-            names = ", ".join(sorted(f"`{path.spelling}`" for path in alone))
-            raise PairingError(
-                f"`{KeyPath(first).spelling}` and `{KeyPath(node).spelling}` are not built alike: "
-                f"only one of them has {names}",
-                "Name the leaves that all have as `leaves`.",
-            )
-        ties += [Tie(KeyPath(node + path.keys), (KeyPath(first + path.keys),), SAME) for path in inside[node]]
+        names = [f"`{KeyPath(each).spelling}`" for each in (first, node)]
+        _check_alike(names[0], inside, names[1], _list_inside(arrays, node, leaves))
+        ties += [Tie(KeyPath(node + path.keys), (KeyPath(first + path.keys),), SAME) for path in inside]
     return TieSet(tuple(ties))
 
 
-def _select_nodes(tree: Tree, select: Select) -> list[tuple[Any, ...]]:
+def _select_nodes(tree: Tree, select: Select) -> list[Keys]:
     """Lists the places of the selected nodes, none inside another."""
     if not isinstance(select, str):
         chosen = select
@@ -156,8 +150,8 @@ def _select_nodes(tree: Tree, select: Select) -> list[tuple[Any, ...]]:
 
         return [path.keys for path, node in list_nodes(tree, is_chosen)[0].items() if is_chosen(node)]
     pattern = KeyPattern.parse(select)
-    found: dict[tuple[Any, ...], None] = {}
-    for path in list_leaves(tree):
+    found: dict[Keys, None] = {}
+    for path in _list_arrays(tree):
         prefixes = (path.keys[:depth] for depth in range(1, len(path.keys) + 1))
         first = next((keys for keys in prefixes if pattern.match(KeyPath(keys)) is not None), None)
         if first is not None:
@@ -165,8 +159,12 @@ def _select_nodes(tree: Tree, select: Select) -> list[tuple[Any, ...]]:
     return list(found)
 
 
-def _list_inside(tree: Tree, node: tuple[Any, ...], leaves: str | None) -> Sequence[KeyPath]:
-    """Lists the leaves of a node by their places within it."""
+def _list_arrays(tree: Tree) -> tuple[KeyPath, ...]:
+    return tuple(path for path, leaf in list_leaves(tree).items() if is_array(leaf))
+
+
+def _list_inside(arrays: Sequence[KeyPath], node: Keys, leaves: str | None) -> Sequence[KeyPath]:
+    """Lists the arrays of a node by their places within it."""
     depth = len(node)
-    inside = tuple(KeyPath(path.keys[depth:]) for path in list_leaves(tree) if path.keys[:depth] == node)
+    inside = tuple(KeyPath(path.keys[depth:]) for path in arrays if path.keys[:depth] == node)
     return inside if leaves is None else select_leaves(leaves, inside)

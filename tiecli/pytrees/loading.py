@@ -16,9 +16,9 @@ from tiecli.declared import list_open_ties
 from tiecli.errors import KeyPathSyntaxError, LeafNotFoundError, TransformMismatchError
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec, find_dtype
-from tiecli.pytrees.nodes import list_nodes
+from tiecli.pytrees.nodes import Tree, list_nodes
 from tiecli.pytrees.ties import expand
-from tiecli.pytrees.trees import Tree, build_tree
+from tiecli.pytrees.trees import build_tree
 from tiecli.ties import Tie, TieSet
 
 Sharding = Any

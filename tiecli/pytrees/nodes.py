@@ -2,15 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from tiecli.errors import LeafNotFoundError, TreeError
 from tiecli.keypaths import Key, KeyPath
+from tiecli.leaves import DType, LeafSpec, find_dtype
 
 Tree = Any
+"""A dict, a list, any other container that JAX knows, a leaf, or None where there is no leaf."""
 
 _NUMBERS = (bool, int, float, complex, str, bytes)
+
+
+def is_array(leaf: Any) -> bool:
+    """Whether a leaf is an array of numbers, though it may have no values yet."""
+    return _find_dtype(leaf) is not None
+
+
+def describe_array(path: KeyPath, leaf: Any) -> LeafSpec:
+    """Says what the array at a place is.
+
+    Raises:
+        TreeError: It is none, or no checkpoint has such elements.
+    """
+    dtype = _find_dtype(leaf)
+    if dtype is not None:
+        return LeafSpec(tuple(leaf.shape), dtype)
+    found = getattr(getattr(leaf, "dtype", None), "name", None)
+    if not isinstance(found, str) or not hasattr(leaf, "shape"):
+        raise TreeError(
+            f"`{path.spelling}` is a {type(leaf).__name__}, which is no array of numpy or JAX",
+            "Take such leaves out first, for example with `equinox.filter(tree, equinox.is_array)`.",
+        )
+    hint = "Random keys become numbers by `jax.random.key_data`." if found.startswith("key<") else "Cast it first."
+    raise TreeError(f"`{path.spelling}` is an array of dtype {found}, which no checkpoint holds", hint)
+
+
+def _find_dtype(leaf: Any) -> DType | None:
+    name = getattr(getattr(leaf, "dtype", None), "name", None)
+    return find_dtype(name) if isinstance(name, str) and hasattr(leaf, "shape") else None
 
 
 def is_plain(tree: Tree) -> bool:
@@ -40,7 +71,7 @@ def list_nodes(tree: Tree, is_leaf: Callable[[Any], bool] | None = None) -> tupl
     Raises:
         TreeError: Two places are spelled alike, or JAX is not installed.
     """
-    entries, structure = _tree_util().tree_flatten_with_path(tree, is_leaf=is_leaf)
+    entries, structure = import_jax().tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)
     found: dict[KeyPath, Any] = {}
     for keys, leaf in entries:
         path = KeyPath(tuple(map(_to_key, keys)))
@@ -57,9 +88,19 @@ def list_empty(tree: Tree) -> Mapping[KeyPath, str]:
         >>> {str(path): kind for path, kind in list_empty({"a": None, "b": [(), 1]}).items()}
         {'a': 'None', 'b[0]': 'Tuple'}
     """
-    leaves = _tree_util().tree_leaves
+    if is_plain(tree):
+        return dict(_list_empty(tree, ()))
+    leaves = import_jax().tree_util.tree_leaves
     nodes, _ = list_nodes(tree, lambda node: not leaves(node))
     return {path: _name_empty(node) for path, node in nodes.items() if not leaves(node)}
+
+
+def _list_empty(node: Tree, keys: tuple[Key, ...]) -> Iterator[tuple[KeyPath, str]]:
+    if isinstance(node, dict | list) and node:
+        for key, child in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _list_empty(child, (*keys, key))
+    elif node is None or isinstance(node, dict | list):
+        yield KeyPath(keys), _name_empty(node)
 
 
 def _name_empty(node: Any) -> str:
@@ -120,12 +161,17 @@ def _to_key(entry: Any) -> Key:
     return str(entry)
 
 
-def _tree_util() -> Any:
+def import_jax() -> Any:
+    """Imports JAX, which alone can take apart any container.
+
+    Raises:
+        TreeError: It is not installed.
+    """
     try:
-        from jax import tree_util
+        import jax
     except ImportError as error:
         raise TreeError(
             "only JAX can take apart trees of other containers than dicts and lists, and it is not installed",
             "Install it: `pip install 'tiecli[verify]'`.",
         ) from error
-    return tree_util
+    return jax

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tiecli.apply import prove_ties
 from tiecli.checkpoints.creating import Contents, Form, OrbaxForm, SafetensorsForm, can_share, draft_creation
@@ -13,16 +13,15 @@ from tiecli.checkpoints.memory import ArrayReader
 from tiecli.checkpoints.orbax.treerecord import TreeRecord
 from tiecli.checkpoints.protocol import CommitReport, Target
 from tiecli.conversion import to_name
-from tiecli.errors import TreeError
-from tiecli.keypaths import KeyPath, spell_leaves
+from tiecli.errors import TreeError, UsageError
+from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
 from tiecli.manifest import Manifest, TieRecord
-from tiecli.plan import Mode, Side, TieRequest, plan_tie
-from tiecli.pytrees.nodes import list_empty
-from tiecli.pytrees.ties import expand
-from tiecli.pytrees.trees import Tree, list_leaves
+from tiecli.plan import Mode, plan_ties
+from tiecli.pytrees.nodes import Tree, describe_array, list_empty
+from tiecli.pytrees.ties import check_ties, expand
+from tiecli.pytrees.trees import list_leaves
 from tiecli.ties import Tie, TieSet
-from tiecli.transforms.arrays import array_spec
 
 _SUFFIX = ".safetensors"
 _NONE = TieSet(())
@@ -33,7 +32,7 @@ def save(
     path: str | Path,
     ties: TieSet = _NONE,
     *,
-    keep: Side | None = None,
+    keep: Literal["src"] | None = None,
     mode: Mode | None = None,
     shard_nbytes: int | None = None,
     sync: bool = True,
@@ -46,8 +45,8 @@ def save(
             directory of shards; any other the directory of an Orbax item.
         ties: Which leaves follow from which; each is proved bit for bit where its alias is in the tree.
         keep: `src` gives up the values of aliases that differ.
-        mode: For Orbax, what becomes of aliases; None makes them second names of the same
-            stored bytes where zarr can say so, `omit` leaves all of them out.
+        mode: For Orbax, what becomes of aliases: `alias` makes them second names of the same
+            stored bytes, `omit` leaves them out; None does the former wherever zarr can say so.
         shard_nbytes: Begin another shard where one would grow beyond this.
         sync: Wait until it is on the disk.
 
@@ -55,61 +54,56 @@ def save(
         What was written.
 
     Raises:
-        TreeError: A leaf of the tree is no array.
+        TreeError: A leaf of the tree is no array that a checkpoint holds.
+        LeafNotFoundError: A canonical leaf is not in the tree.
+        TransformMismatchError: A transform does not give its alias's shape and dtype.
         DriftedPairError: An alias has other values than its tie gives.
+        ConversionError: The format cannot hold a leaf, or its name.
+        UsageError: `mode` is `alias`, and the bytes cannot be shared.
         TargetExistsError: Something is at `path`.
         TargetError: It cannot be written; nothing was published.
     """
     target = Path(path)
     single = target.name.endswith(_SUFFIX) and shard_nbytes is None
-    files = target.name.endswith(_SUFFIX) or shard_nbytes is not None
+    files = single or shard_nbytes is not None
     form: Form = SafetensorsForm(single, shard_nbytes) if files else OrbaxForm()
     present = list_leaves(tree)
     missing = TieSet(tuple(tie for tie in ties if tie.alias not in present))
     leaves = list_leaves(expand(tree, missing)) if missing.ties else present
-    specs = {place: _spec(place, leaf) for place, leaf in leaves.items()}
-    rename = to_name if files else _keep_name
-    arrays = {rename(place): leaf for place, leaf in leaves.items()}
-    with ArrayReader(arrays, {rename(place): spec for place, spec in specs.items()}) as reader:
-        records = _prove(reader, ties, rename, keep, form, mode)
+    specs = {place: _describe(place, leaf) for place, leaf in leaves.items()}
+    check_ties(specs, ties)
+    if files:
+        leaves = {to_name(place): leaf for place, leaf in leaves.items()}
+        specs = {to_name(place): spec for place, spec in specs.items()}
+        ties = TieSet(tuple(Tie(to_name(tie.alias), tuple(map(to_name, tie.canonicals)), tie.transform)
+                            for tie in ties))  # fmt: skip
+    with ArrayReader(leaves, specs) as reader:
+        proven = prove_ties(reader, plan_ties(specs, ties), keep=keep)
+        records = tuple(_settle(each.record, form, mode) for each in proven)
         nodes = {} if files else list_empty(tree)
         creation = draft_creation(reader, _compose(reader, records, nodes), form)
         return creation.publish(Target(target, sync=sync))
 
 
-def _keep_name(path: KeyPath) -> KeyPath:
-    return path
+def _describe(place: KeyPath, leaf: Any) -> LeafSpec:
+    spec = describe_array(place, leaf)
+    if spec.dtype.kind == "packed":
+        hint = "Cast it, or pack it into bytes, first."
+        raise TreeError(f"`{place.spelling}` is {spec}, of which no array has packed elements", hint)
+    if not getattr(leaf, "is_fully_addressable", True):
+        hint = "Gather it first: `jax.experimental.multihost_utils.process_allgather`."
+        raise TreeError(f"`{place.spelling}` is spread over several processes, and this one has a part of it", hint)
+    return spec
 
 
-def _spec(place: KeyPath, leaf: Any) -> LeafSpec:
-    if not (hasattr(leaf, "dtype") and hasattr(leaf, "shape")):
-        raise TreeError(
-            f"`{place.spelling}` is a {type(leaf).__name__}, which is no array",
-            "Take such leaves out first, for example with `equinox.filter(tree, equinox.is_array)`.",
-        )
-    return array_spec(leaf)
-
-
-def _prove(
-    reader: ArrayReader, ties: TieSet, rename: Any, keep: Side | None, form: Form, mode: Mode | None
-) -> tuple[TieRecord, ...]:
-    """Proves every tie on the arrays, and settles what becomes of its alias."""
-    if not ties.ties:
-        return ()
-    requests = [
-        TieRequest(_spell(tuple(map(rename, tie.canonicals))), rename(tie.alias), tie.transform) for tie in ties
-    ]
-    proven = prove_ties(reader, plan_tie(reader.specs(), TieSet(()), requests), keep=keep)
-    records = []
-    for tie in proven:
-        record = tie.record
-        shares = mode != "omit" and can_share(record.tie, record.canonical_specs[0], form)
-        records.append(replace(record, mode="alias" if shares else "omit"))
-    return tuple(records)
-
-
-def _spell(paths: tuple[KeyPath, ...]) -> str | KeyPath:
-    return paths[0] if len(paths) == 1 else spell_leaves(paths)
+def _settle(record: TieRecord, form: Form, mode: Mode | None) -> TieRecord:
+    """Settles what becomes of an alias."""
+    shares = mode != "omit" and can_share(record.tie, record.canonical_specs[0], form)
+    if mode == "alias" and not shares:
+        where = "a safetensors file" if isinstance(form, SafetensorsForm) else "zarr"
+        hint = 'Leave out `mode`, or give `mode="omit"`.'
+        raise UsageError(f"`{record.tie}` cannot share stored bytes: {where} cannot say so", hint)
+    return replace(record, mode="alias" if shares else "omit")
 
 
 def _compose(reader: ArrayReader, records: tuple[TieRecord, ...], nodes: Mapping[KeyPath, str]) -> Contents:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from tiecli.errors import DriftedPairError, LeafNotFoundError, TieConflictError, TransformMismatchError
+from tiecli.errors import DriftedPairError, LeafNotFoundError, TieConflictError, TransformMismatchError, TreeError
 from tiecli.keypaths import KeyPath
-from tiecli.pytrees.trees import Tree, list_leaves, with_leaves, without_leaves
+from tiecli.leaves import LeafSpec
+from tiecli.pytrees.nodes import Tree, describe_array
+from tiecli.pytrees.trees import list_leaves, with_leaves, without_leaves
 from tiecli.ties import Tie, TieSet
-from tiecli.transforms.arrays import array_spec, forward
-from tiecli.transforms.casts import bits_of
+from tiecli.transforms.arrays import forward
+from tiecli.transforms.casts import Array, bits_of, to_numpy
 
+Leaf = TypeVar("Leaf")
 Make = Callable[[Tie, Sequence[Any]], Any]
 """Makes an alias from its canonical leaves."""
 
@@ -23,8 +26,8 @@ def contract(tree: Tree, ties: TieSet, *, keep: Literal["src"] | None = None) ->
     """Takes the aliases out of a tree, so that an optimizer sees each tied leaf once.
 
     `expand` makes them again from the canonical leaves, so none may differ from what its
-    tie says, bit for bit. Inside `jit` and its like there are no values to be compared,
-    and none are.
+    tie says, bit for bit. Inside `jit` and its like there are no values to be compared, and
+    none are; neither are those of arrays that are spread over several processes.
 
     Args:
         tree: Any pytree of numpy or JAX arrays; inside `jit` and `grad` too.
@@ -39,40 +42,54 @@ def contract(tree: Tree, ties: TieSet, *, keep: Literal["src"] | None = None) ->
         LeafNotFoundError: An alias or a canonical leaf is not in the tree.
         TransformMismatchError: A transform does not give its alias's shape and dtype.
         DriftedPairError: An alias has other values than its tie gives.
-        TreeError: Two leaves of the tree are spelled alike.
+        TreeError: A tied leaf is no array, or two leaves of the tree are spelled alike.
     """
     leaves = list_leaves(tree)
-    for tie in ties:
-        sources, alias = [_find(leaves, path) for path in tie.canonicals], _find(leaves, tie.alias)
-        found, made = array_spec(alias), tie.transform.spec([array_spec(source) for source in sources])
-        if made != found:
-            raise TransformMismatchError(f"`{tie}` gives {made}, but `{tie.alias.spelling}` is {found}")
-        if keep is None and not any(map(_is_traced, (alias, *sources))):
-            _check_equal(tie, sources, alias)
+    involved = {path: find(leaves, path) for tie in ties for path in (tie.alias, *tie.canonicals)}
+    check_ties({path: describe_array(path, leaf) for path, leaf in involved.items()}, ties)
+    for tie in ties if keep is None else ():
+        arrays = [involved[path] for path in (tie.alias, *tie.canonicals)]
+        if all(map(_has_values, arrays)):
+            _check_equal(tie, [to_numpy(array) for array in arrays])
     return without_leaves(tree, [tie.alias for tie in ties])
 
 
-def _find(leaves: Mapping[KeyPath, Any], path: KeyPath) -> Any:
+def check_ties(specs: Mapping[KeyPath, LeafSpec], ties: TieSet) -> None:
+    """Checks that every transform gives its alias's shape and dtype.
+
+    Raises:
+        LeafNotFoundError: An alias or a canonical leaf is not there.
+        TransformMismatchError: A transform gives something else.
+    """
+    for tie in ties:
+        made = tie.transform.spec([find(specs, path) for path in tie.canonicals])
+        if made != find(specs, tie.alias):
+            raise TransformMismatchError(f"`{tie}` gives {made}, but `{tie.alias.spelling}` is {specs[tie.alias]}")
+
+
+def find(leaves: Mapping[KeyPath, Leaf], path: KeyPath) -> Leaf:
+    """Gives what stands at a place.
+
+    Raises:
+        LeafNotFoundError: Nothing does.
+    """
     if path not in leaves:
         raise LeafNotFoundError(f"the tree has no leaf `{path.spelling}`", "`list_leaves` lists those that it has.")
     return leaves[path]
 
 
-def _is_traced(array: Any) -> bool:
-    """Whether an array has no values to look at: inside a transformation, abstract, or partly on other hosts."""
-    if isinstance(array, np.ndarray | np.generic):
-        return False
+def _has_values(array: Any) -> bool:
+    """Whether an array has values to look at: not inside a transformation, nor where other processes have some."""
     jax: Any = sys.modules.get("jax")
-    return (
-        jax is None
-        or not isinstance(array, jax.Array)
-        or (isinstance(array, jax.core.Tracer) or not array.is_fully_addressable)
-    )
+    if jax is not None and isinstance(array, jax.core.Tracer | jax.ShapeDtypeStruct):
+        return False
+    return bool(getattr(array, "is_fully_addressable", True))
 
 
-def _check_equal(tie: Tie, sources: Sequence[Any], alias: Any) -> None:
-    made = forward(tie.transform, [np.asarray(source) for source in sources])
-    differing = int(np.count_nonzero(bits_of(made) != bits_of(np.asarray(alias))))
+def _check_equal(tie: Tie, arrays: Sequence[Array]) -> None:
+    alias, *sources = arrays
+    made = forward(tie.transform, sources)
+    differing = int(np.count_nonzero(bits_of(made) != bits_of(alias)))
     if differing:
         raise DriftedPairError(
             f"`{tie.alias.spelling}` is not what `{tie}` gives: {differing:,} of {made.size:,} elements differ",
@@ -85,8 +102,14 @@ def make_alias(tie: Tie, arrays: Sequence[Any]) -> Any:
 
     Raises:
         TransformMismatchError: The transform does not fit them.
+        TreeError: They are no arrays.
     """
     foreign = next((array for array in arrays if not isinstance(array, np.ndarray)), arrays[0])
+    if not hasattr(foreign, "__array_namespace__"):
+        raise TreeError(
+            f"`{tie}` cannot be made of a {type(foreign).__name__}, which is no array of numpy or JAX",
+            "Of leaves without values, `jax.eval_shape(lambda tree: expand(tree, ties), tree)` makes more of them.",
+        )
     return forward(tie.transform, arrays, foreign.__array_namespace__())
 
 
@@ -123,8 +146,5 @@ def expand(tree: Tree, ties: TieSet, make: Make = make_alias) -> Tree:
                 f"`{tie.alias.spelling}` is to be made from `{tie.canonical}`, but is in the tree already",
                 "`contract` takes it out.",
             )
-        for path in tie.canonicals:
-            if path not in leaves:
-                raise LeafNotFoundError(f"`{tie}`: the tree has no leaf `{path.spelling}`")
-        made[tie.alias] = make(tie, [leaves[path] for path in tie.canonicals])
+        made[tie.alias] = make(tie, [find(leaves, path) for path in tie.canonicals])
     return with_leaves(tree, made)

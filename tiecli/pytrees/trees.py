@@ -10,10 +10,7 @@ from typing import Any
 
 from tiecli.errors import LeafNotFoundError, TreeError
 from tiecli.keypaths import Key, KeyPath
-from tiecli.pytrees.nodes import is_plain, list_nodes, put_leaves, take_leaves
-
-Tree = Any
-"""A dict, a list, any other container that JAX knows, a leaf, or None where there is no leaf."""
+from tiecli.pytrees.nodes import Tree, is_plain, list_nodes, put_leaves, take_leaves
 
 MAX_DEPTH = 200
 """Most keys of a place in a tree."""

@@ -25,6 +25,12 @@ def numpy_dtype(dtype: DType) -> np.dtype[Any]:
     return np.dtype(getattr(ml_dtypes, dtype.numpy_name, dtype.numpy_name))
 
 
+def to_numpy(array: Any) -> Array:
+    """Gives the elements of any array as this machine holds numbers, wherever they are."""
+    found = np.asarray(array)
+    return found if found.dtype.isnative else found.astype(found.dtype.newbyteorder("="))
+
+
 def bits_of(array: Array) -> Array:
     """Views elements as unsigned integers of their size, so that moving them changes no bit."""
     return array.view(f"u{array.dtype.itemsize}")
