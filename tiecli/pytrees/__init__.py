@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tiecli.pytrees.choosing import tie_modules, tie_names, tie_nodes
-from tiecli.pytrees.loading import load, read_leaf
+from tiecli.pytrees.loading import load, read_leaf, read_ties
 from tiecli.pytrees.nodes import Tree
 from tiecli.pytrees.saving import save
 from tiecli.pytrees.ties import contract, expand
@@ -17,6 +17,7 @@ __all__ = [
     "list_leaves",
     "load",
     "read_leaf",
+    "read_ties",
     "save",
     "tie_modules",
     "tie_names",

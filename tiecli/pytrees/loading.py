@@ -1,8 +1,9 @@
-"""Loading: a checkpoint as a tree of arrays, with its aliases or without."""
+"""Loading: a checkpoint as a tree of arrays, with its aliases or without, and the ties of such a tree."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +13,24 @@ from numpy.typing import NDArray
 from tiecli.boxes import Box
 from tiecli.checkpoints import open_reader
 from tiecli.checkpoints.protocol import CheckpointReader
-from tiecli.declared import list_open_ties
-from tiecli.errors import KeyPathSyntaxError, LeafNotFoundError, TransformMismatchError
+from tiecli.errors import TransformMismatchError
 from tiecli.keypaths import KeyPath
-from tiecli.leaves import LeafSpec, find_dtype
-from tiecli.pytrees.nodes import Tree, list_nodes
-from tiecli.pytrees.ties import expand
+from tiecli.leaves import LeafSpec
+from tiecli.pytrees.matching import Held, list_held, match_leaves
+from tiecli.pytrees.nodes import Tree, describe_array, is_none, list_nodes
+from tiecli.pytrees.ties import expand, make_alias
 from tiecli.pytrees.trees import build_tree
-from tiecli.ties import Tie, TieSet
+from tiecli.ties import TieSet
 
 Sharding = Any
 """A `jax.sharding.Sharding`."""
 
-Fetch = Callable[[KeyPath, LeafSpec], Any]
+Fetch = Callable[[KeyPath, KeyPath], Any]
+"""Reads a leaf, by its path in the checkpoint, to where a place in the tree says."""
 
 
 def load(
     source: str | Path | CheckpointReader,
-    ties: TieSet | None = None,
     *,
     expanded: bool = True,
     like: Tree = None,
@@ -39,17 +40,17 @@ def load(
 
     Without `like` the tree is of nested dicts and lists: `str` keys become dict keys, `int`
     keys list positions. A name in a safetensors file is taken apart at its dots, or read as
-    the exact form of a key path where it has indices in brackets.
+    the exact form of a key path where it has brackets or quotes.
 
     Args:
         source: A safetensors file, a Hugging Face directory, an Orbax checkpoint, or an open one.
-        ties: Those of the checkpoint; None for what it states itself.
         expanded: Whether the aliases are in the tree, made from their canonical leaves.
         like: A tree of any containers, such as an Equinox module, whose arrays the
-            checkpoint's take the place of; all else in it stays. Names may differ in how
-            positions are spelled.
-        sharding: Where the arrays go, or a function that says so for each leaf; JAX arrays
-            then, of which each process reads its own part. None for numpy arrays.
+            checkpoint's take the place of; all else in it stays, and leaves that it has not
+            are not read. Names may differ in how positions are spelled. An alias whose
+            canonical leaf `like` has not is made all the same.
+        sharding: Where the arrays go, or a function that says so for each place in the tree;
+            JAX arrays then, of which each process reads its own parts. None for numpy arrays.
 
     Raises:
         CheckpointError: It cannot be trusted or read.
@@ -63,28 +64,45 @@ def load(
         >>> tree["transformer"]["wte"]["weight"].shape
         (128, 16)
     """
-    if isinstance(source, str | Path):
-        with open_reader(Path(source)) as reader:
-            return load(reader, ties, expanded=expanded, like=like, sharding=sharding)
-    places = {path: _place(path) if source.format == "safetensors" else path for path in source.specs()}
-    if ties is None:
-        ties = list_open_ties(source)
-        ties = _rename(ties) if source.format == "safetensors" else ties
-    aliases = ties.by_alias.keys()
-    stored = {place: path for path, place in places.items() if place not in aliases}
+    with _open(source) as reader:
+        held = list_held(reader)
 
-    def fetch(path: KeyPath, spec: LeafSpec) -> Any:
-        """Reads one leaf to where it goes."""
-        if sharding is None:
-            return read_leaf(source, path)
-        return _read_sharded(source, path, spec, sharding(path, spec) if callable(sharding) else sharding)
+        def fetch(path: KeyPath, place: KeyPath) -> Any:
+            """Reads one leaf to where it goes."""
+            if sharding is None:
+                return read_leaf(reader, path)
+            return _read_sharded(
+                reader, path, sharding(place, reader.specs()[path]) if callable(sharding) else sharding
+            )
 
-    specs = source.specs()
-    if like is not None:
-        tree, ties = _fill(like, {place: (path, specs[path]) for place, path in stored.items()}, ties, fetch)
-    else:
-        tree = build_tree({place: fetch(path, specs[path]) for place, path in stored.items()}, without=aliases)
-    return expand(tree, ties) if expanded else tree
+        if like is not None:
+            return _fill(like, held, reader, fetch, expanded=expanded)
+        leaves = {place: fetch(path, place) for place, path in held.stored.items()}
+        tree = build_tree(leaves, without=held.ties.by_alias)
+        return expand(tree, held.ties) if expanded else tree
+
+
+def read_ties(source: str | Path | CheckpointReader, like: Tree = None) -> TieSet:
+    """Reads which leaves of the tree that `load` gives follow from which: what `contract` and `expand` take.
+
+    Args:
+        source: As for `load`.
+        like: As for `load`; ties between its own leaves only.
+
+    Raises:
+        CheckpointError: It cannot be trusted or read.
+
+    Example:
+        >>> print(*read_ties("fixtures/gpt2"))
+        lm_head.weight = transformer.wte.weight
+    """
+    with _open(source) as reader:
+        held = list_held(reader)
+    return held.ties if like is None else match_leaves(like, held).ties
+
+
+def _open(source: str | Path | CheckpointReader) -> AbstractContextManager[CheckpointReader]:
+    return open_reader(Path(source)) if isinstance(source, str | Path) else nullcontext(source)
 
 
 def read_leaf(reader: CheckpointReader, path: KeyPath) -> NDArray[Any]:
@@ -100,10 +118,11 @@ def read_leaf(reader: CheckpointReader, path: KeyPath) -> NDArray[Any]:
     return array
 
 
-def _read_sharded(reader: CheckpointReader, path: KeyPath, spec: LeafSpec, sharding: Sharding) -> Any:
+def _read_sharded(reader: CheckpointReader, path: KeyPath, sharding: Sharding) -> Any:
     """Reads a leaf onto devices, each part of it once."""
     import jax
 
+    spec = reader.specs()[path]
     read: dict[Box, NDArray[Any]] = {}
 
     def part(index: Any) -> NDArray[Any]:
@@ -117,60 +136,23 @@ def _read_sharded(reader: CheckpointReader, path: KeyPath, spec: LeafSpec, shard
     return jax.make_array_from_callback(spec.shape, sharding, part)
 
 
-def _place(path: KeyPath) -> KeyPath:
-    """Reads a name of a safetensors file as a place: exact forms of key paths have indices in brackets."""
-    name = path.spelling
-    if "[" not in name:
-        return path
-    try:
-        typed = KeyPath.parse(name)
-    except KeyPathSyntaxError:
-        return path
-    return typed if str(typed) == name else path
-
-
-def _rename(ties: TieSet) -> TieSet:
-    return TieSet(tuple(Tie(_place(tie.alias), tuple(map(_place, tie.canonicals)), tie.transform) for tie in ties))
-
-
-def _fill(
-    like: Tree, stored: Mapping[KeyPath, tuple[KeyPath, LeafSpec]], ties: TieSet, fetch: Fetch
-) -> tuple[Tree, TieSet]:
-    """Puts stored leaves in the place of a tree's arrays, None in that of aliases; gives the ties in its names."""
-    nodes, structure = list_nodes(like)
-    names = {_spell(place): place for place in stored}
-    follow = {_spell(alias): alias for alias in ties.by_alias}
-    known: dict[KeyPath, KeyPath] = {}
-    filled = []
-    for place, node in nodes.items():
-        name = _spell(place)
-        if not (hasattr(node, "dtype") and hasattr(node, "shape")):
-            filled.append(node)
-        elif name in follow:
-            known[follow[name]] = place
-            filled.append(None)
-        elif name in names:
-            path, spec = stored[names[name]]
-            known[names[name]] = place
-            _check_spec(place, node, spec)
-            filled.append(fetch(path, spec))
+def _fill(like: Tree, held: Held, reader: CheckpointReader, fetch: Fetch, *, expanded: bool) -> Tree:
+    """Puts a checkpoint's leaves in the place of a tree's."""
+    matched = match_leaves(like, held)
+    nodes, structure = list_nodes(like, is_none)
+    filled = dict(nodes)
+    specs = {place: reader.specs()[path] for place, path in held.stored.items()}
+    for place, found in matched.leaves.items():
+        node, tie = nodes[place], held.ties.by_alias.get(found)
+        spec = specs[found] if tie is None else tie.transform.spec([specs[path] for path in tie.canonicals])
+        if node is not None and describe_array(place, node) != spec:
+            wanted = describe_array(place, node)
+            raise TransformMismatchError(f"`{place.spelling}` is {spec} in the checkpoint, and {wanted} in `like`")
+        if tie is None:
+            filled[place] = fetch(held.stored[found], place)
+        elif place in matched.foreign and (expanded or node is not None):
+            filled[place] = make_alias(tie, [fetch(held.stored[path], path) for path in tie.canonicals])
         else:
-            raise LeafNotFoundError(f"the checkpoint has no leaf `{place.spelling}`", "`tiecli inspect` lists them.")
-    renamed = (
-        Tie(known[tie.alias], tuple(known[path] for path in tie.canonicals), tie.transform)
-        for tie in ties
-        if known.keys() >= {tie.alias, *tie.canonicals}
-    )
-    return structure.unflatten(filled), TieSet(tuple(renamed))
-
-
-def _check_spec(place: KeyPath, node: Any, spec: LeafSpec) -> None:
-    dtype = find_dtype(node.dtype.name)
-    if tuple(node.shape) != spec.shape or dtype != spec.dtype:
-        wanted = LeafSpec(tuple(node.shape), dtype) if dtype else node.dtype.name
-        raise TransformMismatchError(f"`{place.spelling}` is stored as {spec}, and `like` has {wanted}")
-
-
-def _spell(path: KeyPath) -> str:
-    """Spells a place alike however positions are spelled."""
-    return ".".join(map(str, path.keys))
+            filled[place] = None
+    tree = structure.unflatten(filled.values())
+    return expand(tree, matched.ties) if expanded else tree

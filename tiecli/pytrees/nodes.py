@@ -122,7 +122,7 @@ def put_leaves(tree: Tree, leaves: Mapping[KeyPath, Any]) -> Tree:
     Raises:
         TreeError: Nothing, or something else, stands there.
     """
-    found, structure = list_nodes(tree, _is_none)
+    found, structure = list_nodes(tree, is_none)
     for path in leaves:
         if path not in found:
             raise TreeError(
@@ -147,7 +147,8 @@ def take_leaves(tree: Tree, paths: Iterable[KeyPath]) -> Tree:
     return structure.unflatten([None if path in gone else leaf for path, leaf in found.items()])
 
 
-def _is_none(node: Any) -> bool:
+def is_none(node: Any) -> bool:
+    """Whether a node is None, which JAX takes for no leaf."""
     return node is None
 
 
