@@ -41,17 +41,20 @@ class Checked(NamedTuple):
     failures: tuple[LintFailure, ...] = ()
 
 
-def check_unit(unit: Unit, settings: Settings, track: Tracker | None = None) -> Checked:
+def check_unit(
+    unit: Unit, settings: Settings, track: Tracker | None = None, listing: frozenset[str] | None = None
+) -> Checked:
     """Runs the selected rules over one checkpoint; nothing that goes wrong with it is raised.
 
     Args:
         unit: The checkpoint.
         settings: Which rules run, and what becomes of what they find.
         track: Shows the progress of reading it, where array data is read.
+        listing: Names of the files in its directory, if they are known already.
     """
     root = spell_path(unit.root)
     declared = settings.declared_for(make_absolute(unit.root)) if settings.ties else ()
-    subject = Subject(unit, declared, settings.codes)
+    subject = Subject(unit, declared, settings.codes, listing=listing)
     try:
         # What cannot be read at all is one failure, and not one of every rule.
         _ = subject.safetensors if unit.format == "safetensors" else subject.orbax

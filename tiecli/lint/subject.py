@@ -39,18 +39,20 @@ class Subject:
         declared: Ties that the settings declare for it.
         asked: Codes of the rules that run: figures that only some of them want are left out otherwise.
         progress: Told the bytes that have been read, of all leaves together.
+        listing: Names of the files in its directory, if they are known already.
     """
 
     unit: Unit
     declared: tuple[DeclaredPair, ...] = ()
     asked: frozenset[str] = frozenset()
     progress: Progress = ignore_progress
+    listing: frozenset[str] | None = None
     _opened: list[CheckpointReader] = field(default_factory=list)
 
     @cached_property
     def safetensors(self) -> SafetensorsSurvey:
         """Its files, index and listing; of a safetensors checkpoint only."""
-        return survey_safetensors(self.unit)
+        return survey_safetensors(self.unit, self.listing)
 
     @cached_property
     def orbax(self) -> OrbaxSurvey:

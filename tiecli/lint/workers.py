@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tiecli.checkpoints.collecting import pause_collecting
 from tiecli.checkpoints.protocol import Tracker, track_nothing
+from tiecli.checkpoints.survey.safetensors import list_names
 from tiecli.checkpoints.survey.units import Unit
+from tiecli.errors import CheckpointError
 from tiecli.lint.checking import Checked, check_unit, spell_path
 from tiecli.lint.report import LintFailure
 from tiecli.lint.settings import Level, Settings
@@ -52,14 +56,26 @@ def check_units(
                 progress(1)
             return found
     if settings.level == "data":
-        return [check_unit(unit, settings, track) for unit in units]
+        return [check_unit(unit, settings, track, listing) for unit, listing in _list_directories(units)]
     with count("linting", len(units)) as progress:
         found = []
-        for unit in units:
+        for unit, listing in _list_directories(units):
             with pause_collecting():
-                found.append(check_unit(unit, settings))
+                found.append(check_unit(unit, settings, listing=listing))
             progress(1)
         return found
+
+
+def _list_directories(units: Iterable[Unit]) -> Iterator[tuple[Unit, frozenset[str] | None]]:
+    """Gives each checkpoint with the names in its directory, which many in a row may share; None if none is needed."""
+    for directory, group in groupby(units, key=attrgetter("directory")):
+        together = tuple(group)
+        listing = None
+        if together[0].format == "safetensors" and len(together) > 1:
+            # One that cannot be listed is told of by whoever looks at the first of them.
+            with suppress(CheckpointError):
+                listing = list_names(directory)
+        yield from ((unit, listing) for unit in together)
 
 
 def _check_apart(units: Sequence[Unit], settings: Settings, jobs: int) -> Iterator[Checked]:
@@ -103,7 +119,7 @@ def _start(settings: Settings) -> None:
 def _check_batch(units: Sequence[Unit]) -> list[Checked]:
     assert _settings is not None
     with pause_collecting():
-        return [check_unit(unit, _settings) for unit in units]
+        return [check_unit(unit, _settings, listing=listing) for unit, listing in _list_directories(units)]
 
 
 def _give_up(unit: Unit) -> Checked:

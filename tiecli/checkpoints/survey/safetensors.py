@@ -11,6 +11,7 @@ from tiecli.checkpoints.safetensors.shardnames import read_shard_name
 from tiecli.checkpoints.storedfile import read_text_file, unreadable
 from tiecli.checkpoints.survey.files import FileSurvey, survey_file
 from tiecli.checkpoints.survey.indexes import IndexSurvey, survey_index
+from tiecli.checkpoints.survey.listings import is_directory
 from tiecli.checkpoints.survey.units import Unit
 from tiecli.errors import CheckpointNotFoundError
 
@@ -42,14 +43,18 @@ class SafetensorsSurvey(NamedTuple):
         return read_text_file(self.unit.directory / name, name) if name in self.listing else None
 
 
-def survey_safetensors(unit: Unit) -> SafetensorsSurvey:
+def survey_safetensors(unit: Unit, listing: frozenset[str] | None = None) -> SafetensorsSurvey:
     """Reads every header and the index of a checkpoint.
+
+    Args:
+        unit: Which files it is made of.
+        listing: What `list_names` gives for its directory, if that is known.
 
     Raises:
         UnreadableFileError: The system refuses.
         CheckpointNotFoundError: A file is gone since the unit was found.
     """
-    listing = list_names(unit.directory)
+    listing = list_names(unit.directory) if listing is None else listing
     if unit.index_name is None:
         files = tuple(survey_file(unit.directory / name, name) for name in unit.files)
         return SafetensorsSurvey(unit, files, (), None, listing)
@@ -98,7 +103,7 @@ def list_names(directory: Path) -> frozenset[str]:
     """
     try:
         with os.scandir(directory) as entries:
-            return frozenset(entry.name for entry in entries if not entry.is_dir())
+            return frozenset(entry.name for entry in entries if not is_directory(entry))
     except PermissionError:
         # A file may be readable in a directory that cannot be listed.
         return frozenset()

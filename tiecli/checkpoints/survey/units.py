@@ -59,23 +59,6 @@ def list_units(directory: Path, names: Collection[str]) -> tuple[Unit, ...]:
     return tuple(Unit(directory / files[0], "safetensors", directory, files) for files in sets)
 
 
-def find_unit(file: Path, names: Collection[str]) -> Unit:
-    """Finds the checkpoint that a safetensors file or an index belongs to; itself, if it belongs to none.
-
-    Args:
-        file: Where it is.
-        names: The names of all files beside it.
-    """
-    units = list_units(file.parent, names)
-    for unit in units:
-        if file.name == unit.index_name or file.name in unit.files:
-            return unit
-    for unit in units:
-        if unit.index_name is not None and is_indexed(file.parent / unit.index_name, file.name):
-            return unit
-    return Unit(file, "safetensors", file.parent, (file.name,))
-
-
 def is_indexed(index: Path, name: str) -> bool:
     """Whether an index, readable or not, mentions a file."""
     return raw_mentions(index, f'"{name}"')

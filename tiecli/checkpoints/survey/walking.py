@@ -21,7 +21,7 @@ from tiecli.checkpoints.safetensors.huggingface import BESIDE
 from tiecli.checkpoints.safetensors.shardindex import SUFFIX
 from tiecli.checkpoints.storedfile import unreadable
 from tiecli.checkpoints.survey.listings import HeldDirectory, Listings
-from tiecli.checkpoints.survey.units import WEIGHTS, Unit, find_unit, list_units
+from tiecli.checkpoints.survey.units import WEIGHTS, Unit, is_indexed, list_units
 from tiecli.errors import CheckpointError, CheckpointNotFoundError
 
 _MARKS = frozenset({TREE, STEP, MARKER, DATABASE})
@@ -87,6 +87,8 @@ class _Search:
         self._strict = strict
         self._listings = Listings()
         self._look = self._listings.look
+        self._grouped: dict[Path, tuple[Unit, ...]] = {}
+        self._homes: dict[Path, Unit] = {}
         self._units: dict[tuple[object, ...], Unit] = {}
         self._problems: list[Problem] = []
 
@@ -144,11 +146,10 @@ class _Search:
         if whole is not None:
             yield Unit(whole, "orbax", whole)
             return
-        names = self._look(file.parent, lenient=True).files
         if file.name.endswith((WEIGHTS, SUFFIX)):
-            yield find_unit(file, names)
+            yield self._find_unit(file)
         elif file.suffix.lower() in BESIDE:
-            units = list_units(file.parent, names)
+            units = self._group(file.parent)
             if not units and sure:
                 raise CheckpointNotFoundError(
                     "this is no checkpoint, and none is beside it", "Give the file that holds the weights."
@@ -156,7 +157,24 @@ class _Search:
             yield from units
         elif sure:
             _refuse_lookalike(file)
-            yield find_unit(file, names)
+            yield self._find_unit(file)
+
+    def _find_unit(self, file: Path) -> Unit:
+        """Finds the checkpoint that a safetensors file or an index belongs to; itself, if it belongs to none."""
+        units = self._group(file.parent)
+        if file in self._homes:
+            return self._homes[file]
+        for unit in units:
+            if unit.index_name is not None and is_indexed(unit.directory / unit.index_name, file.name):
+                return unit
+        return Unit(file, "safetensors", file.parent, (file.name,))
+
+    def _group(self, directory: Path) -> tuple[Unit, ...]:
+        """Lists the safetensors checkpoints of a directory, once."""
+        if directory not in self._grouped:
+            units = self._grouped[directory] = list_units(directory, self._look(directory, lenient=True).files)
+            self._homes |= {directory / name: unit for unit in units for name in (*unit.files, unit.index_name) if name}
+        return self._grouped[directory]
 
     def _find_below(self, top: Path) -> Iterator[Unit]:
         """Finds every checkpoint in a directory and below it."""
@@ -181,7 +199,7 @@ class _Search:
                 # Between its steps, a root may hold other things; what has a mark of its own is whole.
                 inside = [it for it in inside if not _is_of_root(it)] if held.files.isdisjoint(_MARKS) else []
             else:
-                yield from list_units(directory, held.files)
+                yield from self._group(directory)
             waiting += [directory / name for name in inside]
 
     def _is_orbax(self, directory: Path, held: HeldDirectory) -> bool:
