@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tiecli.slots.finding import Leaf, SlotReport, SlotTree, find_slots, is_left_empty, is_nearly_all
-from tiecli.slots.names import HINTS, SLOTS, Keys, Kind, find_root
+from tiecli.slots.names import HINTS, SLOTS, Keys, Kind, find_root, tells_of_state
 
 __all__ = [
     "HINTS",
@@ -17,4 +17,5 @@ __all__ = [
     "find_slots",
     "is_left_empty",
     "is_nearly_all",
+    "tells_of_state",
 ]

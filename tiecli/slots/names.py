@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from tiecli.keypaths import Key
 
 Keys = tuple[Key, ...]
-Kind = Literal["linear", "square", "copy", "factor"]
-"""How a slot follows from the gradients: as a sum of them, as one of their squares, as a copy of the
-parameter itself, or as rows and columns of a matrix that is not kept."""
+Kind = Literal["linear", "square", "size", "copy", "update", "factor"]
+"""How a slot follows from the gradients: as a sum of them, as one of their squares, as the largest
+of their absolute values, as a copy of the parameter itself, as an average of the steps that were
+made of them, or as rows and columns of a matrix that is not kept."""
 
 
 def _table(**names: str) -> Mapping[str, Kind]:
-    kinds: tuple[Kind, ...] = ("linear", "square", "copy", "factor")
-    return MappingProxyType({name: kind for kind in kinds for name in names[kind].split()})
+    kinds: tuple[Kind, ...] = ("linear", "square", "size", "copy", "update", "factor")
+    return MappingProxyType({name: kind for kind in kinds for name in names.get(kind, "").split()})
 
 
 # Source: optax 0.2, torch.optim, flax.optim and t5x, mlx.optimizers, bitsandbytes, Megatron.
 _OWN = _table(
-    linear="exp_avg momentum_buffer grad_avg acc_grads grad_ema grad_sum exp_avg_slow",
-    square="exp_avg_sq max_exp_avg_sq square_avg sum_of_squares acc_delta grad_sq_ema nu_max e_g e_x exp_inf",
-    copy="params_ema slow_params init_params params0",
-    factor="exp_avg_sq_row exp_avg_sq_col",
+    linear="exp_avg momentum_buffer grad_avg acc_grads grad_ema grad_sum exp_avg_slow exp_avg_diff "
+    "neg_pre_grad previous_gradient",
+    square="exp_avg_sq max_exp_avg_sq square_avg sum_of_squares grad_sum_sq grad_sq_ema nu_max e_g",
+    size="exp_inf",
+    copy="params_ema ema_params model_ema ema_model slow_params init_params params0",
+    update="acc_delta e_x",
+    factor="exp_avg_sq_row exp_avg_sq_col row_var col_var",
 )
 _COMMON = _table(
     linear="mu m m1 m2 trace momentum state1",
-    square="nu v sum vr state2",
-    copy="ema z x0",
+    square="nu v sum vr state2 variance",
+    copy="z x0",
+    update="ema",
     factor="v_row v_col",
 )
 SLOTS: Mapping[str, Kind] = MappingProxyType({**_OWN, **_COMMON})
@@ -60,6 +66,18 @@ class Reading(NamedTuple):
     is_first: bool
 
 
+def tells_of_state(paths: Iterable[Keys]) -> bool:
+    """Whether any key of any path is one that tells of the state of an optimizer: without, no leaf is a slot.
+
+    Every key is looked at once, however many paths have it.
+
+    Example:
+        >>> tells_of_state([("encoder", "mu", "w"), ("head", "w")]), tells_of_state([("opt_state", "mu", "w")])
+        (False, True)
+    """
+    return any(key in _OWN or _is_root(key) for key in set(chain.from_iterable(paths)))
+
+
 def find_root(keys: Keys) -> int | None:
     """Finds the key below which all is the state of an optimizer; its place in the path.
 
@@ -68,10 +86,14 @@ def find_root(keys: Keys) -> int | None:
         1
     """
     for place, key in enumerate(keys):
-        if isinstance(key, str) and (key in _ROOTS or key.startswith(_ROOT_STARTS)):
+        if _is_root(key):
             # Flax's old optimizers hold the parameters themselves, too.
             return None if _TARGET in keys[place + 1 : place + 2] else place
     return None
+
+
+def _is_root(key: Key) -> bool:
+    return isinstance(key, str) and (key in _ROOTS or key.startswith(_ROOT_STARTS))
 
 
 def read_path(keys: Keys, root: int | None) -> Iterator[Reading]:
