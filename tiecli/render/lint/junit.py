@@ -46,6 +46,7 @@ class _Suite:
         self._counts["errors"] += 1
 
     def add_finding(self, finding: ReportedFinding, fail_on: FailOn) -> None:
+        """Adds a test case for a finding, which fails where it is bad enough."""
         leaf = finding.leaves[:1]
         case = self._add_case(" ".join([finding.code, finding.name, *leaf]), finding.path)
         text = escape(word_finding(finding))
@@ -56,6 +57,7 @@ class _Suite:
             ET.SubElement(case, "system-out").text = f"{finding.severity}: {text}"
 
     def add_unchecked(self, unchecked: Unchecked, checkpoint: str) -> None:
+        """Adds a test case for a rule that did not run."""
         ET.SubElement(self._add_case(unchecked.code, checkpoint), "skipped", message=escape(unchecked.reason))
         self._counts["skipped"] += 1
 
