@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from time import monotonic
 from typing import TextIO
 
 from tiecli.checkpoints.protocol import Progress, ignore_progress
@@ -67,7 +67,7 @@ def show_count(task: str, total: int) -> Iterator[Progress]:
     if total < 2 or not sys.stderr.isatty():
         yield ignore_progress
         return
-    started = time.monotonic()
+    started = monotonic()
     done = 0
     with ExitStack() as stack:
         advance: Progress | None = None
@@ -78,7 +78,7 @@ def show_count(task: str, total: int) -> Iterator[Progress]:
             done += count
             if advance is not None:
                 advance(count)
-            elif time.monotonic() - started > 1:
+            elif monotonic() - started > 1:
                 advance = stack.enter_context(_count_bar(task, total))
                 advance(done)
 
