@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from types import UnionType
 from typing import Any
 
 from tiecli.errors import LeafNotFoundError, PairingError, TreeError
@@ -17,7 +18,7 @@ from tiecli.ties import Tie, TieSet
 from tiecli.transforms import SAME, Transform
 
 Keys = tuple[Key, ...]
-Select = type | Callable[[Any], bool] | str
+Select = type | UnionType | Callable[[Any], bool] | str
 """Which nodes are meant: those of a class, those for which a function says so, or a pattern of their places."""
 
 
@@ -46,8 +47,8 @@ def tie_names(tree: Tree, names: Mapping[str, str]) -> TieSet:
     paths = _list_arrays(tree)
     ties = []
     for alias, text in names.items():
-        src, _, transform = text.partition(" | ")
-        parsed = Transform.parse(transform) if transform else SAME
+        src, _, transform = text.partition("|")
+        parsed = Transform.parse(transform.strip()) if transform else SAME
         ties += [Tie(target, sources, parsed) for sources, target in pair_leaves(src.strip(), alias, paths)]
     return TieSet(tuple(ties))
 
@@ -146,7 +147,7 @@ def _select_nodes(tree: Tree, select: Select) -> list[Keys]:
 
         def is_chosen(node: Any) -> bool:
             """Whether a node is meant."""
-            return isinstance(node, chosen) if isinstance(chosen, type) else bool(chosen(node))
+            return isinstance(node, chosen) if isinstance(chosen, type | UnionType) else bool(chosen(node))
 
         return [path.keys for path, node in list_nodes(tree, is_chosen)[0].items() if is_chosen(node)]
     pattern = KeyPattern.parse(select)

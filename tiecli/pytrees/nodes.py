@@ -71,7 +71,11 @@ def list_nodes(tree: Tree, is_leaf: Callable[[Any], bool] | None = None) -> tupl
     Raises:
         TreeError: Two places are spelled alike, or JAX is not installed.
     """
-    entries, structure = import_jax().tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)
+    try:
+        entries, structure = import_jax().tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)
+    except ValueError as error:
+        # Source: jax 0.10.2; no other error is said to come of sorting the keys of a dict.
+        raise TreeError(f"JAX cannot take the tree apart: {error}", "Keys of one dict must be of one kind.") from error
     found: dict[KeyPath, Any] = {}
     for keys, leaf in entries:
         path = KeyPath(tuple(map(_to_key, keys)))
