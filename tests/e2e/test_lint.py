@@ -461,3 +461,26 @@ def test_lint_from_python(sized: Path, good: Path) -> None:
         tiecli.lint([good], tiecli.LintOptions(shard=(3, 2)))
     with pytest.raises(UnreadableFileError):
         tiecli.lint([good], tiecli.LintOptions(baseline=good))
+
+
+def test_a_fix_of_a_shared_config_is_seen_by_all_beside_it(run: Run, elsewhere: Path) -> None:
+    """What is shown after fixing is what is there then."""
+    place = write_llama(elsewhere / "many", tie_word_embeddings=...)
+    write_file(place / "other.safetensors", llama())
+
+    mended = run("lint", place, "--select", "TIE006", "--fix", "--json")
+    assert (mended.code, mended.json["findings"]) == (0, [])
+    assert [fix["code"] for fix in mended.json["fixes"]] == ["TIE006"]
+    assert run("lint", place, "--select", "TIE006", "--fail-on", "info").code == 0
+
+
+def test_what_cannot_be_fixed_is_2_and_stays_a_finding(run: Run, sized: Path) -> None:
+    """A link must not be replaced, as in the cache of the hub."""
+    index = sized / "model.safetensors.index.json"
+    index.rename(sized / "blob")
+    index.symlink_to("blob")
+    outcome = run("lint", sized, "--fix", "--json")
+
+    assert outcome.code == 2
+    assert codes(outcome) == ["IDX005"]
+    assert outcome.json["failures"][0]["message"].startswith("not fixed: ")

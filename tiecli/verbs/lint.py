@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,20 +90,20 @@ def lint(
     units = found.units[number - 1 :: parts]
     checked = check_units(units, settings, options.jobs, track=track, count=count)
     sifted = _sift(checked, baseline, settings)
+    failures = [LintFailure(it.path, "", it.error.message, " ".join(it.error.hints)) for it in found.problems]
     fixes: list[AppliedFix] = []
     notices: list[str] = []
     if options.fix != "none" and sifted.fresh:
         mending = _Mending(settings, options, sifted)
-        for place, unit in enumerate(units):
-            checked[place] = mending.mend(unit, checked[place])
+        checked = mending.mend_all(units, checked)
         fixes, notices = mending.fixes, mending.notices
+        failures += mending.failures
         sifted = _sift(checked, baseline, settings)
-    problems = [LintFailure(it.path, "", it.error.message, " ".join(it.error.hints)) for it in found.problems]
     return LintReport(
         tuple(it.checkpoint for it in checked),
         sort_findings(sifted.fresh),
         _group_unchecked(checked),
-        (*problems, *(failure for it in checked for failure in it.failures)),
+        (*failures, *(failure for it in checked for failure in it.failures)),
         tuple(fixes),
         dry=options.dry,
         suppressed=len(sifted.known),
@@ -164,40 +165,58 @@ class _Mending:
     def __init__(self, settings: Settings, options: LintOptions, sifted: Sifted) -> None:
         self.fixes: list[AppliedFix] = []
         self.notices: list[str] = []
+        self.failures: list[LintFailure] = []
         self._settings = settings
         self._dry = options.dry
         self._unsafe = options.fix == "unsafe"
         self._known = {(it.checkpoint, it.code, it.fingerprint) for it in sifted.known}
         self._touched: set[Path] = set()
 
-    def mend(self, unit: Unit, checked: Checked) -> Checked:
-        """Carries out the fixes of one checkpoint, or says what they would be; gives what is found afterwards."""
+    def mend_all(self, units: Sequence[Unit], checked: Sequence[Checked]) -> list[Checked]:
+        """Carries out the fixes of checkpoints, or says what they would be; gives what is found afterwards."""
+        together = Counter(unit.directory for unit in units)
+        after = [self._mend(unit, before) for unit, before in zip(units, checked, strict=True)]
+        # A fix of one checkpoint may have changed the config of all that are beside it.
+        return [
+            self._check(unit) if unit.directory in self._touched and together[unit.directory] > 1 else it
+            for unit, it in after
+        ]
+
+    def _mend(self, unit: Unit, checked: Checked) -> tuple[Unit, Checked]:
+        """Gives a checkpoint as it is called afterwards, and what is found in it."""
         from tiecli.verbs.fixing import choose_fixes, mend_all, plan_fixes
 
-        # A fix of another checkpoint beside it may have changed the config of both.
         if unit.directory in self._touched:
-            checked = check_unit(_refresh(unit), self._settings)
+            checked = self._check(unit)
         fixable = self._list_fixable(checked)
         if not fixable:
-            return checked
+            return unit, checked
         if self._dry:
             try:
                 self._take(plan_fixes(unit, choose_fixes(fixable, unsafe=self._unsafe)))
             except TiecliError as error:
-                return _note_failure(checked, error)
-            return checked
+                self._note(checked, error)
+            return unit, checked
         mended = mend_all(self._lint, unit, unsafe=self._unsafe)
         self._touched.add(unit.directory)
         self._take(mended.applied)
         self.notices += [*mended.notices, *(f"not fixed: {checked.checkpoint}: {told}" for told in mended.refused)]
-        after = check_unit(_refresh(mended.unit), self._settings)
-        return after if mended.failure is None else _note_failure(after, mended.failure)
+        if mended.failure is not None:
+            self._note(checked, mended.failure)
+        return mended.unit, self._check(mended.unit)
+
+    def _note(self, checked: Checked, error: TiecliError) -> None:
+        told, hint = f"not fixed: {error.message}", " ".join(error.hints)
+        self.failures.append(LintFailure(checked.checkpoint, "", told, hint))
 
     def _take(self, fixes: Iterable[AppliedFix]) -> None:
         self.fixes += [replace(fix, checkpoint=spell_path(Path(fix.checkpoint))) for fix in fixes]
 
     def _lint(self, unit: Unit) -> list[tuple[str, Finding]]:
-        return self._list_fixable(check_unit(_refresh(unit), self._settings))
+        return self._list_fixable(self._check(unit))
+
+    def _check(self, unit: Unit) -> Checked:
+        return check_unit(_refresh(unit), self._settings)
 
     def _list_fixable(self, checked: Checked) -> list[tuple[str, Finding]]:
         """Lists findings that may be mended and that the baseline does not hold back."""
@@ -208,11 +227,6 @@ class _Mending:
             and (it.fix.safe or self._unsafe)
             and (it.checkpoint, it.code, it.fingerprint) not in self._known
         ]
-
-
-def _note_failure(checked: Checked, error: TiecliError) -> Checked:
-    failure = LintFailure(checked.checkpoint, "", f"not fixed: {error.message}", " ".join(error.hints))
-    return checked._replace(failures=(*checked.failures, failure))
 
 
 def _refresh(unit: Unit) -> Unit:
