@@ -184,7 +184,7 @@ class _Mending:
 
     def _mend(self, unit: Unit, checked: Checked) -> tuple[Unit, Checked]:
         """Gives a checkpoint as it is called afterwards, and what is found in it."""
-        from tiecli.verbs.fixing import choose_fixes, mend_all, plan_fixes
+        from tiecli.verbs.fixing import ROUNDS, choose_fixes, mend_all, plan_fixes
 
         if unit.directory in self._touched:
             checked = self._check(unit)
@@ -197,13 +197,22 @@ class _Mending:
             except TiecliError as error:
                 self._note(checked, error)
             return unit, checked
-        mended = mend_all(self._lint, unit, unsafe=self._unsafe)
+        looks: list[Checked] = []
+
+        def look(unit: Unit) -> list[tuple[str, Finding]]:
+            """Lists what could be mended; what was found at first is not looked for again."""
+            looks.append(self._check(unit) if looks else checked)
+            return self._list_fixable(looks[-1])
+
+        mended = mend_all(look, unit, unsafe=self._unsafe)
         self._touched.add(unit.directory)
         self._take(mended.applied)
         self.notices += [*mended.notices, *(f"not fixed: {checked.checkpoint}: {told}" for told in mended.refused)]
         if mended.failure is not None:
             self._note(checked, mended.failure)
-        return mended.unit, self._check(mended.unit)
+        # The last round changed nothing, unless it failed or was one too few.
+        settled = mended.failure is None and len(looks) < ROUNDS
+        return mended.unit, looks[-1] if settled else self._check(mended.unit)
 
     def _note(self, checked: Checked, error: TiecliError) -> None:
         told, hint = f"not fixed: {error.message}", " ".join(error.hints)
@@ -211,9 +220,6 @@ class _Mending:
 
     def _take(self, fixes: Iterable[AppliedFix]) -> None:
         self.fixes += [replace(fix, checkpoint=spell_path(Path(fix.checkpoint))) for fix in fixes]
-
-    def _lint(self, unit: Unit) -> list[tuple[str, Finding]]:
-        return self._list_fixable(self._check(unit))
 
     def _check(self, unit: Unit) -> Checked:
         return check_unit(_refresh(unit), self._settings)
