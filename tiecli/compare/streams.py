@@ -27,12 +27,15 @@ def transformed_blocks(
     if transform.is_same:
         yield from _value_blocks(reader, canonicals[0], spec.nbytes)
         return
+    from numpy import ascontiguousarray
+
     from tiecli.compare.blockwise import LeafSource
     from tiecli.transforms.blocks import evaluate_block
 
     sources = [LeafSource(reader, path) for path in canonicals]
     for box in split_boxes(spec):
-        yield evaluate_block(transform, sources, box).reshape(-1).view("uint8").data
+        # A vector that is flipped is a view whose elements run backwards.
+        yield ascontiguousarray(evaluate_block(transform, sources, box)).reshape(-1).view("uint8").data
 
 
 def digest_blocks(blocks: Iterable[memoryview]) -> str:

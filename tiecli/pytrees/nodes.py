@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -37,6 +38,14 @@ def describe_array(path: KeyPath, leaf: Any) -> LeafSpec:
         )
     hint = "Random keys become numbers by `jax.random.key_data`." if found.startswith("key<") else "Cast it first."
     raise TreeError(f"`{path.spelling}` is an array of dtype {found}, which no checkpoint holds", hint)
+
+
+def has_values(array: Any) -> bool:
+    """Whether all values of an array are here: not inside a transformation of JAX, nor on other processes."""
+    jax: Any = sys.modules.get("jax")
+    if jax is not None and isinstance(array, jax.core.Tracer | jax.ShapeDtypeStruct):
+        return False
+    return bool(getattr(array, "is_fully_addressable", True))
 
 
 def _find_dtype(leaf: Any) -> DType | None:

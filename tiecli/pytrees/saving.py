@@ -18,7 +18,7 @@ from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
 from tiecli.manifest import Manifest, TieRecord
 from tiecli.plan import Mode, plan_ties
-from tiecli.pytrees.nodes import Tree, describe_array, list_empty
+from tiecli.pytrees.nodes import Tree, describe_array, has_values, list_empty
 from tiecli.pytrees.ties import check_ties, expand
 from tiecli.pytrees.trees import list_leaves
 from tiecli.ties import Tie, TieSet
@@ -90,9 +90,11 @@ def _describe(place: KeyPath, leaf: Any) -> LeafSpec:
     if spec.dtype.kind == "packed":
         hint = "Cast it, or pack it into bytes, first."
         raise TreeError(f"`{place.spelling}` is {spec}, of which no array has packed elements", hint)
-    if not getattr(leaf, "is_fully_addressable", True):
-        hint = "Gather it first: `jax.experimental.multihost_utils.process_allgather`."
-        raise TreeError(f"`{place.spelling}` is spread over several processes, and this one has a part of it", hint)
+    if not has_values(leaf):
+        raise TreeError(
+            f"`{place.spelling}` has no values here: it is a shape, is being traced, or lies on other processes too",
+            "Save outside `jit`; `jax.experimental.multihost_utils.process_allgather` gathers what is spread.",
+        )
     return spec
 
 

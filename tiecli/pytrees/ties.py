@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
@@ -11,7 +10,7 @@ import numpy as np
 from tiecli.errors import DriftedPairError, LeafNotFoundError, TieConflictError, TransformMismatchError, TreeError
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
-from tiecli.pytrees.nodes import Tree, describe_array
+from tiecli.pytrees.nodes import Tree, describe_array, has_values
 from tiecli.pytrees.trees import list_leaves, with_leaves, without_leaves
 from tiecli.ties import Tie, TieSet
 from tiecli.transforms.arrays import forward
@@ -49,7 +48,7 @@ def contract(tree: Tree, ties: TieSet, *, keep: Literal["src"] | None = None) ->
     check_ties({path: describe_array(path, leaf) for path, leaf in involved.items()}, ties)
     for tie in ties if keep is None else ():
         arrays = [involved[path] for path in (tie.alias, *tie.canonicals)]
-        if all(map(_has_values, arrays)):
+        if all(map(has_values, arrays)):
             _check_equal(tie, [to_numpy(array) for array in arrays])
     return without_leaves(tree, [tie.alias for tie in ties])
 
@@ -76,14 +75,6 @@ def find(leaves: Mapping[KeyPath, Leaf], path: KeyPath) -> Leaf:
     if path not in leaves:
         raise LeafNotFoundError(f"the tree has no leaf `{path.spelling}`", "`list_leaves` lists those that it has.")
     return leaves[path]
-
-
-def _has_values(array: Any) -> bool:
-    """Whether an array has values to look at: not inside a transformation, nor where other processes have some."""
-    jax: Any = sys.modules.get("jax")
-    if jax is not None and isinstance(array, jax.core.Tracer | jax.ShapeDtypeStruct):
-        return False
-    return bool(getattr(array, "is_fully_addressable", True))
 
 
 def _check_equal(tie: Tie, arrays: Sequence[Array]) -> None:
