@@ -1,4 +1,4 @@
-"""Model classes: what each known class ties, and what switches it, from classes.json and heads.json."""
+"""Model classes: what each known class ties, and what switches it, from classes.json, heads.json and others.json."""
 
 from __future__ import annotations
 
@@ -80,6 +80,16 @@ def find_untied_class(name: str) -> ModelClass | None:
     return _build(name, row) if row is not None and "ties" in row else None
 
 
+def is_class(name: str) -> bool:
+    """Whether transformers has a class of this name; what no table says of it is known not to be so.
+
+    Example:
+        >>> is_class("SiglipModel"), is_class("HomemadeForCausalLM")
+        (True, False)
+    """
+    return any(name in _load_table(file) for file in ("classes.json", "heads.json", "others.json"))
+
+
 def count_extra_rows(name: str) -> int:
     """Counts the rows that a class's input embedding has beyond `vocab_size` by design, in its default config.
 
@@ -115,8 +125,8 @@ def _build(name: str, row: Mapping[str, Any]) -> ModelClass:
 def _load_table(file: str) -> Mapping[str, Any]:
     # This module's own loader, which reads zip files too; `importlib.resources` costs 20 ms at start-up.
     loader: Any = __spec__.loader
-    table: Mapping[str, Any] = json.loads(loader.get_data(__file__.removesuffix("classes.py") + file))
-    return table
+    table = json.loads(loader.get_data(__file__.removesuffix("classes.py") + file))
+    return table if isinstance(table, dict) else dict.fromkeys(table)
 
 
 @cache

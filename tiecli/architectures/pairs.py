@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Literal, NamedTuple
 
-from tiecli.architectures.classes import ModelClass, find_model_class, find_untied_class
+from tiecli.architectures.classes import ModelClass, find_untied_class, is_class
 from tiecli.architectures.configs import FLAG, NESTED_KEYS, class_names, find_class, flag_at, read_flag
 from tiecli.architectures.roles import list_roles, named_like_ties
 
@@ -39,7 +39,7 @@ class KnownPair(NamedTuple):
 
 
 def class_pairs(document: Mapping[str, Any], names: Collection[str]) -> tuple[KnownPair, ...] | None:
-    """Lists the pairs of the config's class; None if no class of its is known.
+    """Lists the pairs of the config's class, which may be none; None if no class of its is known.
 
     Args:
         document: `config.json`, whatever it holds.
@@ -59,7 +59,7 @@ def class_pairs(document: Mapping[str, Any], names: Collection[str]) -> tuple[Kn
         # Older releases of such a class may have tied; only a flag that says no is certain.
         older = any(values) if (values := tuple(read_flags(document).values())) else True
         return _pairs_of(untied, names, False, older, f"config.json: {untied.name} does not tie")
-    return None
+    return () if knows_class(document) else None
 
 
 def guess_pairs(document: Mapping[str, Any], names: Collection[str]) -> tuple[KnownPair, ...]:
@@ -97,8 +97,8 @@ def guess_heads(names: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...
 
 
 def knows_class(document: Mapping[str, Any]) -> bool:
-    """Whether what a class under `architectures` ties, or keeps apart, is known."""
-    return any(find_model_class(name) or find_untied_class(name) for name in class_names(document))
+    """Whether it is known what the class of a config ties, if anything."""
+    return any(map(is_class, class_names(document)))
 
 
 def read_flags(document: Mapping[str, Any]) -> Mapping[tuple[str, ...], bool]:

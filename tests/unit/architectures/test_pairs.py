@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
-from tiecli.architectures.classes import count_extra_rows, find_model_class, find_untied_class
+from tiecli import architectures
+from tiecli.architectures.classes import count_extra_rows, find_untied_class
 from tiecli.architectures.flags import find_absent_flag, find_flag_conflict
 from tiecli.architectures.pairs import KnownPair, class_pairs, guess_pairs, knows_class
 
@@ -54,14 +58,21 @@ def test_a_class_that_never_ties(flag: bool | None, older: bool) -> None:
     assert (pair.alias, pair.newer, pair.older) == ("language_model.lm_head.weight", False, older)
 
 
-def test_no_class_is_in_both_tables() -> None:
-    """What ties something does not keep it apart."""
-    assert find_untied_class("LlamaForCausalLM") is None
-    assert find_model_class("MllamaForCausalLM") is None
+def test_no_class_is_in_two_tables() -> None:
+    """What ties something does not keep it apart, and both say more than the mere name."""
+    directory = Path(architectures.__file__).parent
+    tables = [json.loads((directory / f"{name}.json").read_text()) for name in ("classes", "heads", "others")]
+
+    assert sum(map(len, tables)) == len({name for table in tables for name in table}) > 1700
     assert find_untied_class("MllamaModel") is None
     assert count_extra_rows("MllamaModel") == 8
-    assert knows_class({"architectures": ["MllamaForCausalLM"]})
-    assert not knows_class({"architectures": ["MllamaModel", 7, None]})
+
+
+def test_a_class_that_ties_nothing_is_known() -> None:
+    """Nothing is guessed of it by names."""
+    assert class_pairs({"architectures": ["SiglipModel"], FLAG: True}, ["head.weight"]) == ()
+    assert knows_class({"architectures": [7, None, "MllamaForCausalLM"]})
+    assert not knows_class({"architectures": ["HomemadeModel"]})
 
 
 @pytest.mark.parametrize("config", [{}, {"architectures": "LlamaForCausalLM"}, {"architectures": [["x"]], FLAG: True}])
