@@ -27,6 +27,7 @@ class ModelClass:
         nested: The nested config that transformers 4 looks at instead, if it is there.
         scales: The flag also decides whether the decoder's output is scaled.
         prefix: What the names lose when the file was saved from the bare model.
+        spellings: `ties` and `stored`, then both without the prefix, each once.
     """
 
     name: str
@@ -38,6 +39,7 @@ class ModelClass:
     nested: str
     scales: bool
     prefix: str
+    spellings: tuple[Mapping[str, str], ...]
 
     def spell(self, names: Collection[str]) -> tuple[tuple[str, str], ...]:
         """Gives the class's `(alias, canonical)` pairs in the spelling that fits the given names best.
@@ -45,14 +47,9 @@ class ModelClass:
         A file may hold the module's names or those of older releases, with or without the
         prefix of the bare model: `wte.weight` for `transformer.wte.weight`.
         """
-        prefix = self.prefix + "."
-        spellings = [self.ties] if self.stored is self.ties else [self.ties, self.stored]
-        if self.prefix:
-            spellings += [
-                {alias.removeprefix(prefix): name.removeprefix(prefix) for alias, name in spelling.items()}
-                for spelling in spellings
-            ]
-        found = [tuple(pair for item in spelling.items() for pair in _expand(*item, names)) for spelling in spellings]
+        found = [
+            tuple(pair for item in spelling.items() for pair in _expand(*item, names)) for spelling in self.spellings
+        ]
         return max(found, key=lambda pairs: sum(name in names for name in {name for pair in pairs for name in pair}))
 
 
@@ -108,6 +105,12 @@ def default_of_type(model_type: str) -> bool | None:
 
 def _build(name: str, row: Mapping[str, Any]) -> ModelClass:
     default = row.get("default", False)
+    spellings = [row["ties"], row["stored"]] if "stored" in row else [row["ties"]]
+    if prefix := row.get("prefix", ""):
+        spellings += [
+            {alias.removeprefix(f"{prefix}."): leaf.removeprefix(f"{prefix}.") for alias, leaf in spelling.items()}
+            for spelling in spellings
+        ]
     return ModelClass(
         name=name,
         ties=row["ties"],
@@ -117,7 +120,8 @@ def _build(name: str, row: Mapping[str, Any]) -> ModelClass:
         flag=row.get("flag", "top"),
         nested=row.get("nested", ""),
         scales=row.get("scales", False),
-        prefix=row.get("prefix", ""),
+        prefix=prefix,
+        spellings=tuple(spellings),
     )
 
 

@@ -126,12 +126,10 @@ def _pairs_of(
     model_class: ModelClass, names: Collection[str], newer: bool, older: bool, origin: str
 ) -> tuple[KnownPair, ...]:
     pairs = []
-    spellings = (model_class.ties, model_class.stored)
     for alias, canonical in model_class.spell(names):
         kind: Literal["whole", "bare", "layered"] = "whole"
-        if not any(spelling.get(alias) == canonical for spelling in spellings):
-            prefix = model_class.prefix + "."
-            cut = {(a.removeprefix(prefix), c.removeprefix(prefix)) for it in spellings for a, c in it.items()}
-            kind = "bare" if (alias, canonical) in cut else "layered"
+        if canonical not in (model_class.ties.get(alias), model_class.stored.get(alias)):
+            bare = any(spelling.get(alias) == canonical for spelling in model_class.spellings)
+            kind = "bare" if bare else "layered"
         pairs.append(KnownPair(alias, canonical, newer, older, origin, kind))
     return tuple(pairs)
