@@ -88,7 +88,7 @@ class _Search:
         self._listings = Listings()
         self._look = self._listings.look
         self._grouped: dict[Path, tuple[Unit, ...]] = {}
-        self._homes: dict[Path, Unit] = {}
+        self._homes: dict[Path, dict[str, Unit]] = {}
         self._units: dict[tuple[object, ...], Unit] = {}
         self._problems: list[Problem] = []
 
@@ -162,8 +162,11 @@ class _Search:
     def _find_unit(self, file: Path) -> Unit:
         """Finds the checkpoint that a safetensors file or an index belongs to; itself, if it belongs to none."""
         units = self._group(file.parent)
-        if file in self._homes:
-            return self._homes[file]
+        if file.parent not in self._homes:
+            homes = {name: unit for unit in units for name in (*unit.files, unit.index_name or "")}
+            self._homes[file.parent] = homes
+        if file.name in self._homes[file.parent]:
+            return self._homes[file.parent][file.name]
         for unit in units:
             if unit.index_name is not None and is_indexed(unit.directory / unit.index_name, file.name):
                 return unit
@@ -172,8 +175,7 @@ class _Search:
     def _group(self, directory: Path) -> tuple[Unit, ...]:
         """Lists the safetensors checkpoints of a directory, once."""
         if directory not in self._grouped:
-            units = self._grouped[directory] = list_units(directory, self._look(directory, lenient=True).files)
-            self._homes |= {directory / name: unit for unit in units for name in (*unit.files, unit.index_name) if name}
+            self._grouped[directory] = list_units(directory, self._look(directory, lenient=True).files)
         return self._grouped[directory]
 
     def _find_below(self, top: Path) -> Iterator[Unit]:
