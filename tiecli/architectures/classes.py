@@ -147,9 +147,9 @@ def _expand(alias: str, canonical: str, names: Collection[str]) -> Iterator[tupl
     seen: dict[tuple[str, str], None] = {}
     for source in (alias, canonical):
         if set(re.findall(r"{(\w)}", source)) == letters:
+            match = _pattern(source).fullmatch
             for name in names:
-                fitting = _pattern(source).fullmatch(name)
-                if fitting:
+                if fitting := match(name):
                     seen[alias.format(**fitting.groupdict()), canonical.format(**fitting.groupdict())] = None
     yield from (pair for pair in seen if pair[0] != pair[1])
 

@@ -57,6 +57,11 @@ class Aliases:
         return tuple(dict.fromkeys((*self.places, *recorded)))
 
     @cached_property
+    def files(self) -> Mapping[str, str]:
+        """In which file each alias stands first; of manifests nothing is told."""
+        return {alias: files[0] for (alias, _), files in reversed(tuple(self.places.items())) if files}
+
+    @cached_property
     def cycles(self) -> tuple[tuple[str, ...], ...]:
         """The rings of aliases that stand for one another, each from its first name on."""
         return tuple(_find_cycles(self.targets))

@@ -16,7 +16,7 @@ from tiecli.lint.tiedgroups import list_orphans
 
 def check(subject: Subject) -> Iterator[Finding]:
     """Yields one finding a head, whoever says that it is tied: config, settings or metadata."""
-    seen = set()
+    seen, names = set(), list_names(subject)
     for orphans in list_orphans(subject):
         heads = [name for name in orphans.stored if find_role(name) == "head"]
         if heads and not orphans.shared:
@@ -24,7 +24,7 @@ def check(subject: Subject) -> Iterator[Finding]:
             yield _report(subject, heads[0], orphans.canonical, certain=orphans.certain)
     for tie in subject.stated if subject.aliases.places else ():
         # `safetensors.torch.save_model` keeps the first name in the alphabet, which is often the head's.
-        if tie.source != "metadata" or tie.canonical in seen or tie.alias in list_names(subject):
+        if tie.source != "metadata" or tie.canonical in seen or tie.alias in names:
             continue
         if find_role(tie.canonical) == "head" and find_role(tie.alias) == "embedding" and knows_all_names(subject):
             seen.add(tie.canonical)

@@ -22,11 +22,10 @@ def check(subject: Subject) -> Iterator[Finding]:
         if root not in aliases.names and alias not in aliases.names and root not in in_rings:
             missing.setdefault(root, []).append(alias)
     for root, followers in missing.items():
-        places = [file for pair, files in aliases.places.items() if pair[0] == followers[0] for file in files]
         yield Finding(
             f"Metadata ties {wording.list_names(followers)} to `{root}`, which is not stored.",
             (*followers, root),
-            places[0] if places else "",
+            aliases.files.get(followers[0], ""),
             hint="Look for the leaf in the checkpoint that this one was made from, and save both again.",
         )
 

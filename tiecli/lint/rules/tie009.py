@@ -19,7 +19,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             f"`{alias}` is both a stored tensor and a metadata alias of `{target}`.",
             (alias, target),
-            next(iter(aliases.places.get((alias, target), ())), ""),
+            aliases.files.get(alias, ""),
             fix=Fix(f"drop the alias `{alias}` from the metadata", edits, safe=False) if edits else None,
             hint="Compare the two with `tiecli find`; drop the copy if they are equal, or else the alias.",
         )

@@ -16,11 +16,10 @@ def check(subject: Subject) -> Iterator[Finding]:
     for ring in aliases.cycles if aliases.places else ():
         chain = [f"`{name}`" for name in (*ring[:_SHOWN], *(() if len(ring) > _SHOWN else ring[:1]))]
         more = f" -> … ({len(ring):,} names)" if len(ring) > _SHOWN else ""
-        files = [file for pair, found in aliases.places.items() if pair[0] in ring[:1] for file in found]
         yield Finding(
             f"Metadata aliases form a cycle: {' -> '.join(chain)}{more}.",
             ring,
-            files[0] if files else "",
+            aliases.files.get(ring[0], ""),
             hint="See which of the leaves is stored, and let all the others name that one.",
         )
 

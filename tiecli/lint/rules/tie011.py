@@ -20,6 +20,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         return
     names = list_names(subject)
     leads = {tie.alias: tie.canonical for tie in subject.stated if tie.tied and tie.source in ("config", "settings")}
+    governed = {(tie.alias, tie.canonical) for tie in subject.stated if tie.source == "config"}
     seen = set(names)
     for tie in subject.stated:
         if tie.source not in ("manifest", "metadata") or tie.alias in seen:
@@ -28,7 +29,7 @@ def check(subject: Subject) -> Iterator[Finding]:
             continue
         seen.add(tie.alias)
         if _follow(tie.alias, leads) != _follow(tie.canonical, leads) and _is_sure(subject, tie):
-            yield _report(subject, tie)
+            yield _report(subject, tie, governed=(tie.alias, tie.canonical) in governed)
 
 
 def _follow(name: str, leads: Mapping[str, str]) -> str:
@@ -48,27 +49,24 @@ def _is_sure(subject: Subject, tie: StatedTie) -> bool:
     return "head" in roles and len(roles) == 2 and bool(flags) and not any(flags)
 
 
-def _report(subject: Subject, tie: StatedTie) -> Finding:
+def _report(subject: Subject, tie: StatedTie, *, governed: bool) -> Finding:
     where = "in tiecli's manifest" if tie.source == "manifest" else "as a metadata alias"
     shown = tie.canonical if tie.parts else f"`{tie.canonical}`"
-    places = [file for (alias, _), files in subject.aliases.places.items() if alias == tie.alias for file in files]
     return Finding(
         f"`{tie.alias}` exists only {where} of {shown} while the config does not tie it; most loaders ignore metadata.",
         (tie.alias, *(tie.parts or (tie.canonical,))),
-        places[0] if places else "",
-        fix=_fix(subject, tie),
+        subject.aliases.files.get(tie.alias, ""),
+        fix=_fix(subject, tie, governed=governed),
         hint="If loaders that know nothing of it are to find the leaf, store it again with `tiecli untie`.",
     )
 
 
-def _fix(subject: Subject, tie: StatedTie) -> Fix:
+def _fix(subject: Subject, tie: StatedTie, *, governed: bool) -> Fix:
     """Lets the config tie it, if its class can; else stores it again."""
-    pair = (tie.alias, tie.canonical)
-    governed = any(other.source == "config" and (other.alias, other.canonical) == pair for other in subject.stated)
     edits = edit_flag(subject.config or {}, tied=True) if governed else ()
     if edits:
         return Fix("set `tie_word_embeddings` to true", edits, safe=False)
-    return Fix(f"store `{tie.alias}` again", (UntieLeaf(*pair),), safe=False)
+    return Fix(f"store `{tie.alias}` again", (UntieLeaf(tie.alias, tie.canonical),), safe=False)
 
 
 RULE = Rule(
