@@ -23,6 +23,7 @@ from tiecli.compare import (
     describe_drift,
     digest_blocks,
     has_digest,
+    renew_records,
     root_anew,
     transformed_blocks,
 )
@@ -138,9 +139,9 @@ def apply_plan(
     """
     manifest = reader.manifest()
     recorded = manifest.by_alias if manifest else {}
-    records = _merge_records(reader, plan, recorded, proven, shared)
+    records = _merge_records(reader, plan, renew_records(recorded, rewritten), proven, shared)
     replaced = {tie.record.tie.canonicals[0]: tie.record for tie in proven if tie.drift is not None and keep == "dst"}
-    moved = _list_moved(reader, plan, recorded)
+    moved = _list_moved(reader, plan, recorded, rewritten)
     with open_writer(reader, target) as writer:
         for path in plan.kept:
             if path in moved:
@@ -275,13 +276,15 @@ def is_as_tied(reader: CheckpointReader, record: TieRecord) -> bool:
     return record.exact and all(has_digest(reader, path, digest) for path, digest in recorded)
 
 
-def _list_moved(reader: CheckpointReader, plan: Plan, recorded: Mapping[KeyPath, TieRecord]) -> Mapping[KeyPath, Tie]:
-    """Lists second names of bytes whose leaf becomes an alias itself, with what they are second names of then."""
+def _list_moved(
+    reader: CheckpointReader, plan: Plan, recorded: Mapping[KeyPath, TieRecord], rewritten: Collection[KeyPath]
+) -> Mapping[KeyPath, Tie]:
+    """Lists second names of bytes that are elsewhere then: their leaf is an alias itself, or is written anew."""
     return {
         tie.alias: tie
         for tie in plan.ties
         if tie.alias in recorded
-        and recorded[tie.alias].tie != tie
+        and (recorded[tie.alias].tie != tie or tie.canonicals[0] in rewritten)
         and reader.specs().keys() >= {tie.alias, *recorded[tie.alias].tie.canonicals}
         and reader.shares_bytes(tie.alias, recorded[tie.alias].tie.canonicals[0])
         and reader.can_share(tie)

@@ -82,6 +82,7 @@ def plan_tie(
     existing: TieSet,
     requests: Sequence[TieRequest],
     shared: Collection[KeyPath] = (),
+    slots: Sequence[Tie] = (),
 ) -> Plan:
     """Plans which leaves become aliases.
 
@@ -90,6 +91,7 @@ def plan_tie(
         existing: The ties that the checkpoint has already.
         requests: The ties to add; patterns are expanded here.
         shared: Leaves that are second names of others' bytes.
+        slots: Ties to add that need no pairing, since they follow from others; a request for the same is one with it.
 
     Raises:
         LeafNotFoundError: A pattern matches no stored leaf.
@@ -98,7 +100,7 @@ def plan_tie(
         TransformMismatchError: A transform does not give the alias's shape and dtype.
         ManifestError: A canonical leaf of an existing tie is not stored.
     """
-    if not requests:
+    if not requests and not slots:
         raise UsageError("no tie was asked for", "Name one with --src and --dst, or try `tiecli find`.")
     existing.check_roots(specs)
     stated: dict[KeyPath, bool] = {}

@@ -38,3 +38,15 @@ def list_siblings(reader: CheckpointReader) -> tuple[Path, ...]:
             for name in names
             if name.startswith(_STATE) and name.endswith(_SUFFIX) and name not in reader.files
         )
+
+
+def find_place(reader: CheckpointReader, written: Path) -> Path:
+    """Finds where the leaves of a checkpoint are once it is written elsewhere: there, or in an item below.
+
+    Args:
+        reader: The checkpoint.
+        written: Where it was written as a whole.
+    """
+    if isinstance(reader, OrbaxReader) and reader.location.item.is_relative_to(reader.root):
+        return written / reader.location.item.relative_to(reader.root)
+    return written

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from tiecli.checkpoints.protocol import CheckpointReader
@@ -44,4 +44,25 @@ def root_anew(reader: CheckpointReader, record: TieRecord, tie: Tie, known: Mapp
         alias_digest=alias_digest,
         canonical_digests=digests,
         exact=record.exact and all(other.exact for other in inner),
+        slot="merged" if any(other.slot == "merged" for other in inner) else record.slot,
     )
+
+
+def renew_records(
+    recorded: Mapping[KeyPath, TieRecord], rewritten: Mapping[KeyPath, Callable[[], Iterable[memoryview]]]
+) -> Mapping[KeyPath, TieRecord]:
+    """Gives the records of ties that go on while leaves get new values, as the state of an optimizer does.
+
+    Args:
+        recorded: What is recorded now, by alias.
+        rewritten: The leaves that get new values, each with what gives those.
+    """
+    renewed = dict(recorded)
+    for alias, record in recorded.items():
+        if not rewritten.keys().isdisjoint(record.tie.canonicals):
+            digests = tuple(
+                digest_blocks(rewritten[path]()) if path in rewritten else digest
+                for path, digest in zip(record.tie.canonicals, record.canonical_digests, strict=True)
+            )
+            renewed[alias] = replace(record, canonical_digests=digests, exact=False, slot="merged")
+    return renewed

@@ -9,5 +9,16 @@ from __future__ import annotations
 
 from tiecli.moments.planning import StatePlan, plan_state
 from tiecli.moments.rules import CarriedSlot, Policy, Regime
+from tiecli.moments.surveying import survey_state
+from tiecli.moments.untying import RestoredState, plan_restored
 
-__all__ = ["CarriedSlot", "Policy", "Regime", "StatePlan", "plan_state"]
+__all__ = [
+    "CarriedSlot",
+    "Policy",
+    "Regime",
+    "RestoredState",
+    "StatePlan",
+    "plan_restored",
+    "plan_state",
+    "survey_state",
+]

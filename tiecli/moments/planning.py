@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tiecli.checkpoints.protocol import CheckpointReader
-from tiecli.errors import StateConflictError
+from tiecli.errors import StateConflictError, TransformMismatchError
 from tiecli.keypaths import KeyPath
-from tiecli.leaves import DType, LeafSpec
-from tiecli.moments.counts import list_counts, pair_counts
-from tiecli.moments.regimes import find_regime
-from tiecli.moments.rules import CarriedSlot, Policy, Regime, choose_rule
-from tiecli.moments.values import Contribution, merged_blocks, zero_blocks
-from tiecli.plan import TieRequest
-from tiecli.slots import Keys, Leaf, SlotReport, SlotTree, find_slots
+from tiecli.leaves import LeafSpec
+from tiecli.moments.companions import Companion, find_companions, find_globals
+from tiecli.moments.regimes import agrees, find_regime
+from tiecli.moments.resetting import reset_state
+from tiecli.moments.rules import CarriedSlot, Policy, Regime, Rule, choose_rule, qualify_rule
+from tiecli.moments.slotties import find_slot_tie, guess_ties
+from tiecli.moments.surveying import StateSurvey, survey_state
+from tiecli.moments.values import Contribution, is_within, merged_blocks
+from tiecli.slots import Keys, SlotTree
 from tiecli.ties import Tie
-from tiecli.transforms import SAME, Transform
-from tiecli.transforms.pulling import find_slot_transform
+from tiecli.transforms import SAME
 
 Blocks = Callable[[], Iterator[memoryview]]
 
-_RESET = "`--state reset` begins the optimizer's state anew, its counts included."
-_PLACEHOLDERS = ((), (1,))
+RESET = "`--state reset` begins the optimizer's state anew, its counts included."
+WITHOUT = "Save the parameters without optimizer state, and tie those."
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +33,12 @@ class StatePlan:
     Attributes:
         slots: Every slot of every new alias.
         rewritten: Leaves that get new values, each with what gives them as often as asked.
+        bare: New aliases that nothing is kept for, though something is for their canonical leaves.
     """
 
     slots: tuple[CarriedSlot, ...] = ()
-    rewritten: Mapping[KeyPath, Blocks] | None = None
-
-    @property
-    def requests(self) -> tuple[TieRequest, ...]:
-        """The ties of the slots, as `plan_tie` takes them."""
-        return tuple(
-            TieRequest(slot.tie.canonicals[0] if len(slot.tie.canonicals) == 1 else slot.canonical, slot.alias,
-                       slot.tie.transform)
-            for slot in self.slots
-        )  # fmt: skip
+    rewritten: Mapping[KeyPath, Blocks] = field(default_factory=dict)
+    bare: tuple[KeyPath, ...] = ()
 
 
 def plan_state(
@@ -65,31 +59,33 @@ def plan_state(
         StateConflictError: There is no valid rule, or the two leaves belong to different optimizers.
         UnreadableFileError: The system refused a read.
     """
-    report = _survey(reader, parameters or {})
-    if not report.trees:
+    survey = survey_state(reader, parameters)
+    if survey is None:
         return StatePlan()
-    carrying = _Carrying(reader, report, policy)
-    found = [slot for tie in ties for slot in carrying.carry(tie)]
-    merged: dict[KeyPath, Blocks] = _reset(reader, report) if policy == "reset" else _merge(reader, found)
+    carrying = _Carrying(reader, survey, policy)
+    found = tuple(slot for tie in ties for slot in carrying.carry(tie))
+    rewritten = reset_state(reader, survey) if policy == "reset" and found else _merge(reader, found)
     gone = {slot.alias for slot in found}
-    return StatePlan(tuple(found), {path: blocks for path, blocks in merged.items() if path not in gone})
-
-
-def _survey(reader: CheckpointReader, parameters: Mapping[KeyPath, LeafSpec]) -> SlotReport:
-    own = [Leaf(path.spelling, "", path.keys, spec) for path, spec in reader.specs().items()]
-    known = {leaf.keys for leaf in own}
-    other = [Leaf(path.spelling, "elsewhere", path.keys, spec) for path, spec in parameters.items()]
-    empty = [path.keys for path, _ in reader.other_nodes]
-    return find_slots([*own, *(leaf for leaf in other if leaf.keys not in known)], empty)
+    kept = {path: blocks for path, blocks in rewritten.items() if path not in gone}
+    return StatePlan(found, kept, tuple(carrying.bare))
 
 
 class _Carrying:
     """Settles the slots of one alias after another."""
 
-    def __init__(self, reader: CheckpointReader, report: SlotReport, policy: Policy) -> None:
+    def __init__(self, reader: CheckpointReader, survey: StateSurvey, policy: Policy) -> None:
         self.reader = reader
-        self.report = report
         self.policy = policy
+        self.parameters = survey.report.parameters
+        self.trees = survey.report.trees
+        self.companions = find_companions(survey)
+        self.globals = find_globals(survey)
+        self.bare: list[KeyPath] = []
+        self._by_owner: dict[Keys, list[SlotTree]] = {}
+        for tree in self.trees:
+            for keys in tree.held:
+                self._by_owner.setdefault(keys, []).append(tree)
+        self._apart: list[list[Tie]] = []
 
     def carry(self, tie: Tie) -> Iterator[CarriedSlot]:
         """Settles every slot of one alias.
@@ -97,90 +93,131 @@ class _Carrying:
         Raises:
             StateConflictError: One has no valid rule.
         """
-        trees = [tree for tree in self.report.trees if tie.alias.keys in tree.held]
-        for tree in trees:
-            _check_same_optimizer(tree, tie)
-        gathered = [self._tie_slot(tree, tie) for tree in trees if tree.kind != "copy"]
-        regime: Regime = "reset" if self.policy == "reset" else find_regime(self.reader, gathered)
-        for tree in trees:
-            slot = self._tie_slot(tree, tie)
+        trees = self._by_owner.get(tie.alias.keys, [])
+        companions = self.companions.get(tie.alias.keys, ())
+        self._check_same_optimizer(tie, trees)
+        slots = [(tree, self._tie_slot(tree, tie)) for tree in trees]
+        regime = self._find_regime([(tree.kind, slot) for tree, slot in slots if tree.kind != "copy"])
+        beside = frozenset(tree.kind for tree in trees)
+        for tree, slot in slots:
             kept: Regime = "parameters" if tree.kind == "copy" else regime
-            if tree.kind != "factor" and _is_placeholder(tree, tie):
+            if kept == "independent" and self._is_empty(slot):
                 kept = "empty"
-            rule = choose_rule(tree.kind, kept, tree.name)
-            if rule is None:
-                raise StateConflictError(
-                    f"`{slot.alias.spelling}` cannot be merged with `{slot.canonical}`: "
-                    f"there is no valid rule for `{tree.name}` of leaves that were trained apart",
-                    _RESET,
-                )
-            yield CarriedSlot(tree.name, tree.kind, slot, kept, *rule)
-        yield from pair_counts(self.reader, self.report, trees, tie, self.policy)
+            rule = self._choose_rule(tree, slot, kept, self.parameters[tie.alias.keys].spec)
+            adapts = tree.above in self.globals
+            yield CarriedSlot(tree.name, tree.kind, slot, kept, qualify_rule(rule, tree.name, beside, adapts=adapts))
+        for companion in companions:
+            yield self._carry_companion(companion, tie, regime)
 
     def _tie_slot(self, tree: SlotTree, tie: Tie) -> Tie:
-        """Says how the slot of an alias follows from that of its canonical leaf."""
         held = tree.held[tie.alias.keys]
-        sources = tuple(tree.held[path.keys] for path in tie.canonicals)
-        if tree.kind == "factor":
-            sources = (tie_factor(self.report.trees, tree, tie, sources[0]), *sources[1:])
-        transform = tie_gathered(tree, tie.transform, sources[0].spec, held.spec.dtype)
-        return Tie(KeyPath(held.keys), tuple(KeyPath(source.keys) for source in sources), transform)
+        return find_slot_tie(self.trees, tree, tie, self.parameters, KeyPath(held.keys), held.spec.dtype)
 
+    def _find_regime(self, gathered: list[tuple[str, Tie]]) -> Regime:
+        if self.policy == "reset":
+            return "reset"
+        regime = find_regime(self.reader, gathered)
+        if regime == "independent":
+            slots = [slot for _, slot in gathered]
+            if any(self._are_replicas(slots, others) for others in self._apart):
+                return "replicas"
+            self._apart.append(slots)
+        return regime
 
-def tie_factor(trees: Sequence[SlotTree], tree: SlotTree, tie: Tie, own: Leaf) -> Leaf:
-    """Finds the rows or columns that a factor follows from: of a square matrix that is turned, the others.
+    def _are_replicas(self, slots: list[Tie], others: list[Tie]) -> bool:
+        """Whether two aliases of one leaf are copies of each other that were kept equal: they count once."""
+        ways = [[(slot.canonicals, slot.transform) for slot in side] for side in (slots, others)]
+        return ways[0] == ways[1] and all(
+            agrees(self.reader, Tie(slot.alias, (other.alias,), SAME))
+            for slot, other in zip(slots, others, strict=True)
+        )
 
-    Of any other matrix the longer axis is the row, however it is turned.
+    def _is_empty(self, slot: Tie) -> bool:
+        """Whether nothing stands here on either side, as where a matrix is kept in another form."""
+        return is_within(self.reader, slot.alias, 0.0) and agrees(self.reader, slot)
 
-    Args:
-        trees: All slots.
-        tree: The factor's.
-        tie: How the parameter follows.
-        own: The factor of the same name.
-    """
-    twin = _find_twin(trees, tree)
-    if twin is None:
-        return own
-    other = twin.held.get(tie.canonicals[0].keys, own)
-    axes = tie.transform.permutation(2)
-    is_square = other.spec.shape == own.spec.shape
-    return other if is_square and axes == (1, 0) else own
-
-
-def _find_twin(trees: Sequence[SlotTree], tree: SlotTree) -> SlotTree | None:
-    name = tree.name.replace("row", "*").replace("col", "row").replace("*", "col")
-    return next((other for other in trees if other.above == tree.above and other.name == name), None)
-
-
-def tie_gathered(tree: SlotTree, transform: Transform, source: LeafSpec, dtype: DType) -> Transform:
-    """Says how the slot of an alias follows from its canonical leaf's.
-
-    Args:
-        tree: The slots.
-        transform: How the parameter follows.
-        source: The canonical leaf's slot.
-        dtype: Of the alias's.
-    """
-    if tree.kind == "copy":
-        return transform
-    if tree.kind == "factor" or source.shape in _PLACEHOLDERS:
-        return SAME
-    return find_slot_transform(transform, (source.dtype, dtype), squared=tree.kind == "square")
-
-
-def _is_placeholder(tree: SlotTree, tie: Tie) -> bool:
-    """Whether all that stands here is what stands where a matrix is not kept."""
-    return all(tree.held[path.keys].spec.shape in _PLACEHOLDERS for path in (tie.alias, *tie.canonicals))
-
-
-def _check_same_optimizer(tree: SlotTree, tie: Tie) -> None:
-    for path in tie.canonicals:
-        if path.keys not in tree.held:
+    def _choose_rule(self, tree: SlotTree, slot: Tie, regime: Regime, alias: LeafSpec) -> Rule:
+        specs = self.reader.specs()
+        spec = specs[slot.alias]
+        sources = [specs[path] for path in slot.canonicals]
+        rule = choose_rule(tree.kind, regime)
+        said = f"`{slot.alias.spelling}` cannot be merged with `{slot.canonical}`: "
+        if not _fits(slot, sources, spec):
+            raise StateConflictError(f"{said}the one is {spec}, the other {sources[0]}", WITHOUT)
+        if regime == "independent" and {spec.dtype.kind, sources[0].dtype.kind} - {"float", "complex"}:
+            raise StateConflictError(f"{said}{spec.dtype} holds codes, which have no sum", WITHOUT)
+        if rule is None or (regime == "independent" and spec.shape != alias.shape):
             raise StateConflictError(
-                f"`{tree.name}` is kept for `{tie.alias.spelling}` and not for `{path.spelling}`: "
-                "a mask, or another optimizer, has one of them",
-                f"Save the two with one optimizer first, or begin anew: {_RESET}",
+                f"{said}there is no valid rule for `{tree.name}` of leaves that were trained apart", RESET
             )
+        return rule
+
+    def _carry_companion(self, companion: Companion, tie: Tie, regime: Regime) -> CarriedSlot:
+        """Settles what goes by no known name: a number must be equal, anything else must follow as its leaf does."""
+        specs = self.reader.specs()
+        places = (companion.find_twin(path) for path in tie.canonicals)
+        twins = tuple(place for place in places if place is not None and place in specs)
+        by = f", as {companion.maker} does" if companion.maker else ""
+        if len(twins) < len(tie.canonicals):
+            raise StateConflictError(
+                f"`{companion.path.spelling}` is kept for `{tie.alias.spelling}`{by}, and not for `{tie.canonical}`",
+                WITHOUT,
+            )
+        is_number = companion.spec.size == 1
+        sources = [specs[twin] for twin in twins]
+        guesses = guess_ties(tie, companion.path, twins, (sources[0].dtype, companion.spec.dtype))
+        guesses = guesses[-1:] if is_number else guesses
+        fitting = [guess for guess in guesses if _fits(guess, sources, companion.spec)]
+        if regime in ("dead", "reset") and fitting:
+            return _name(companion, fitting[0], regime)
+        if is_number or regime != "independent":
+            for guess in fitting:
+                if agrees(self.reader, guess):
+                    return _name(companion, guess, "counts" if is_number else "replicas")
+        if is_number:
+            raise StateConflictError(
+                f"`{companion.path.spelling}` and `{twins[0].spelling}` differ, and one leaf has one of them", RESET
+            )
+        raise StateConflictError(
+            f"`{companion.path.spelling}` is {companion.spec}, kept for `{tie.alias.spelling}`{by}: "
+            "there is no known rule for it",
+            WITHOUT,
+        )
+
+    def _check_same_optimizer(self, tie: Tie, trees: Sequence[SlotTree]) -> None:
+        """Refuses what an optimizer keeps for one side only, but for an alias that nothing at all is kept for."""
+        for tree in trees:
+            for path in tie.canonicals:
+                if path.keys not in tree.held:
+                    raise _different(tree, tie.alias, path)
+        above = {tree.above for tree in trees}
+        theirs = [(path, tree) for path in tie.canonicals for tree in self._by_owner.get(path.keys, ())]
+        for path, tree in theirs:
+            if tree.kind != "copy" and tree.above in above and tie.alias.keys not in tree.held:
+                raise _different(tree, path, tie.alias)
+        if theirs and not trees:
+            self.bare.append(tie.alias)
+
+
+def _different(tree: SlotTree, has: KeyPath, lacks: KeyPath) -> StateConflictError:
+    return StateConflictError(
+        f"`{tree.name}` is kept for `{has.spelling}` and not for `{lacks.spelling}`: "
+        "a mask, or another optimizer, has one of them",
+        "Save the two with one optimizer first, or save the parameters without optimizer state and tie those.",
+    )
+
+
+def _name(companion: Companion, tie: Tie, regime: Regime) -> CarriedSlot:
+    rule = choose_rule("update", regime)
+    assert rule is not None
+    return CarriedSlot(companion.name, "count" if companion.spec.size == 1 else "other", tie, regime, rule)
+
+
+def _fits(tie: Tie, sources: Sequence[LeafSpec], spec: LeafSpec) -> bool:
+    try:
+        return tie.transform.spec(sources[: len(tie.canonicals)]) == spec
+    except TransformMismatchError:
+        return False
 
 
 def _merge(reader: CheckpointReader, slots: Sequence[CarriedSlot]) -> dict[KeyPath, Blocks]:
@@ -190,26 +227,12 @@ def _merge(reader: CheckpointReader, slots: Sequence[CarriedSlot]) -> dict[KeyPa
     for slot in slots:
         if slot.regime == "independent":
             sources = tuple(specs[path] for path in slot.tie.canonicals)
+            signed = slot.kind == "linear" or specs[slot.alias].dtype.kind == "complex"
             for part, path in enumerate(slot.tie.canonicals):
-                taken.setdefault(path, []).append(Contribution(slot.alias, slot.tie.transform, sources, part))
+                one = Contribution(slot.alias, slot.tie.transform, sources, part, signed)
+                taken.setdefault(path, []).append(one)
     return {path: _give_merged(reader, path, tuple(parts)) for path, parts in taken.items()}
 
 
 def _give_merged(reader: CheckpointReader, path: KeyPath, parts: tuple[Contribution, ...]) -> Blocks:
     return lambda: merged_blocks(reader, path, parts)
-
-
-def _reset(reader: CheckpointReader, report: SlotReport) -> dict[KeyPath, Blocks]:
-    """Sets everything that an optimizer gathered to zero, for all parameters, and its counts."""
-    slots: list[Keys] = [
-        leaf.keys
-        for tree in report.trees
-        if tree.kind != "copy"
-        for leaf in (*tree.held.values(), *tree.orphans.values())
-    ]
-    paths = [KeyPath(keys) for keys in slots] + list_counts(reader, report)
-    return {path: _give_zeros(reader.specs()[path]) for path in paths}
-
-
-def _give_zeros(spec: LeafSpec) -> Blocks:
-    return lambda: zero_blocks(spec)

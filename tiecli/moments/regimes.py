@@ -6,30 +6,45 @@ from collections.abc import Sequence
 
 from tiecli.checkpoints.protocol import CheckpointReader
 from tiecli.compare import compare_leaf
+from tiecli.errors import TransformMismatchError
+from tiecli.keypaths import KeyPath
 from tiecli.moments.rules import Regime
-from tiecli.moments.values import is_zero
+from tiecli.moments.values import is_within
 from tiecli.ties import Tie
 
+# Source: Adafactor (optax, t5x, torch, fairseq) adds this to every square, those of no gradient too.
+_ADAFACTOR_EPSILON = 1.0001e-30
+_OF_SQUARES = ("square", "factor")
 
-def find_regime(reader: CheckpointReader, ties: Sequence[Tie]) -> Regime:
+
+def find_regime(reader: CheckpointReader, slots: Sequence[tuple[str, Tie]]) -> Regime:
     """Tells how an alias and its canonical leaf were trained.
 
     Args:
         reader: The checkpoint.
-        ties: How each slot that the alias gathered gradients in would follow from the canonical leaf's.
+        slots: Of each slot that the alias gathered gradients in, its kind, and how it would
+            follow from the canonical leaf's.
     """
-    if not ties:
+    if not slots:
         return "empty"
-    alias_is_zero = all(is_zero(reader, tie.alias) for tie in ties)
-    canonical_is_zero = all(is_zero(reader, path) for tie in ties for path in tie.canonicals)
+    alias_is_zero = all(_is_idle(reader, kind, tie.alias) for kind, tie in slots)
     if alias_is_zero:
-        return "empty" if canonical_is_zero else "dead"
-    return "replicas" if all(_agrees(reader, tie) for tie in ties) else "independent"
+        idle = all(_is_idle(reader, kind, path) for kind, tie in slots for path in tie.canonicals)
+        return "empty" if idle and all(agrees(reader, tie) for _, tie in slots) else "dead"
+    return "replicas" if all(agrees(reader, tie) for _, tie in slots) else "independent"
 
 
-def _agrees(reader: CheckpointReader, tie: Tie) -> bool:
+def agrees(reader: CheckpointReader, tie: Tie) -> bool:
     """Whether the alias's slot is, bit for bit, what it is for a copy that is kept equal."""
     specs = reader.specs()
-    if tie.transform.spec([specs[path] for path in tie.canonicals]) != specs[tie.alias]:
+    try:
+        if tie.transform.spec([specs[path] for path in tie.canonicals]) != specs[tie.alias]:
+            return False
+    except TransformMismatchError:
         return False
     return compare_leaf(reader, tie.alias, reader, tie.canonicals, tie.transform, measure=False).equal
+
+
+def _is_idle(reader: CheckpointReader, kind: str, path: KeyPath) -> bool:
+    """Whether a slot has gathered nothing."""
+    return is_within(reader, path, _ADAFACTOR_EPSILON if kind in _OF_SQUARES else 0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tiecli.keypaths import KeyPath, spell_leaves
 from tiecli.slots import Kind
@@ -25,25 +25,35 @@ MERGED: frozenset[Regime] = frozenset({"independent", "reset"})
 """The regimes in which the canonical leaf's state gets new values."""
 
 
+class Rule(NamedTuple):
+    """What is done with a slot.
+
+    Attributes:
+        text: That, in a few words.
+        exact: Whether training goes on as if the leaves had always been tied.
+    """
+
+    text: str
+    exact: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class CarriedSlot:
     """What becomes of one slot of an alias.
 
     Attributes:
         slot: Its name: `mu`, `exp_avg_sq`, ….
-        kind: How it follows from the gradients.
+        kind: How it follows from the gradients; `other` of what has no known name.
         tie: How the alias's slot follows from the canonical leaf's from now on.
         regime: How the two were trained.
-        rule: What is done, in a few words.
-        exact: Whether training goes on as if the leaves had always been tied.
+        rule: What is done.
     """
 
     slot: str
-    kind: Kind | Literal["count"]
+    kind: Kind | Literal["count", "other"]
     tie: Tie
     regime: Regime
-    rule: str
-    exact: bool
+    rule: Rule
 
     @property
     def alias(self) -> KeyPath:
@@ -61,27 +71,54 @@ class CarriedSlot:
         return self.regime in MERGED
 
 
-def choose_rule(kind: Kind, regime: Regime, slot: str) -> tuple[str, bool] | None:
-    """Says what is done with a slot, and whether that is exact; None where there is no valid rule.
+KEPT = Rule("one of two equal states kept")
+COPIED = Rule("copied from the leaf it followed from")
+
+_SETTLED: dict[Regime, Rule] = {
+    "replicas": KEPT,
+    "empty": KEPT,
+    "parameters": Rule("tied as the leaves are"),
+    "dead": Rule("the canonical leaf's kept"),
+    "counts": Rule("one of two equal counts kept"),
+    "reset": Rule("set to zero", exact=False),
+}
+_SUMS: dict[Kind, Rule] = {
+    "linear": Rule("summed"),
+    "square": Rule("squares summed, without the product of the two gradients", exact=False),
+    "size": Rule("summed, which the largest of the sum never exceeds", exact=False),
+}
+_LOOSE = Rule("summed, though of steps that were normalised already", exact=False)
+_ADAPTED = Rule("summed, though scaled by what was learnt from all gradients", exact=False)
+
+# Source: torch.optim.RMSprop and optax.rmsprop gather these after they divided by the root of squares.
+_AFTER = frozenset({"trace", "momentum_buffer", "momentum"})
+
+
+def choose_rule(kind: Kind, regime: Regime) -> Rule | None:
+    """Says what is done with a slot; None where there is no valid rule.
 
     Args:
         kind: How it follows from the gradients.
         regime: How the two leaves were trained.
-        slot: Its name.
+
+    Example:
+        >>> choose_rule("linear", "independent"), choose_rule("factor", "independent")
+        (Rule(text='summed', exact=True), None)
     """
-    settled: dict[Regime, tuple[str, bool]] = {
-        "replicas": ("one of two equal states kept", True),
-        "empty": ("one of two equal states kept", True),
-        "parameters": ("tied as the leaves are", True),
-        "dead": ("the canonical leaf's kept", True),
-        "reset": ("set to zero", False),
-    }
-    if regime in settled:
-        return settled[regime]
-    if kind == "linear":
-        return "summed", True
-    if kind == "square":
-        bounded = "max" in slot or "inf" in slot
-        lacks = "which a maximum never exceeds" if bounded else "without the product of the two gradients"
-        return f"squares summed, {lacks}", False
-    return None
+    return _SETTLED[regime] if regime in _SETTLED else _SUMS.get(kind)
+
+
+def qualify_rule(rule: Rule, slot: str, beside: frozenset[Kind], *, adapts: bool) -> Rule:
+    """Says of a sum what speaks against its being exact.
+
+    Args:
+        rule: As `choose_rule` gives it.
+        slot: The name of the slot.
+        beside: The kinds of slots that the optimizer keeps for the same leaf.
+        adapts: Whether the optimizer scales by numbers that it learns from all leaves together.
+    """
+    if rule != _SUMS["linear"]:
+        return rule
+    if slot in _AFTER and beside & {"square", "size", "factor"}:
+        return _LOOSE
+    return _ADAPTED if adapts else rule

@@ -3,74 +3,105 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 
 from tiecli.checkpoints.protocol import CheckpointReader
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
-from tiecli.moments.planning import tie_factor, tie_gathered
-from tiecli.moments.rules import CarriedSlot
-from tiecli.slots import Keys, Leaf, SlotTree, find_slots
+from tiecli.moments.companions import Companion, find_companions
+from tiecli.moments.rules import COPIED, CarriedSlot
+from tiecli.moments.slotties import find_slot_tie, is_whole
+from tiecli.moments.surveying import StateSurvey, survey_state
+from tiecli.slots import Keys, SlotTree
 from tiecli.ties import Tie, TieSet
+from tiecli.transforms import SAME
 
 
-def find_slots_of(
-    reader: CheckpointReader, aliases: Collection[KeyPath], recorded: Mapping[KeyPath, LeafSpec]
-) -> frozenset[KeyPath]:
-    """Finds the aliases of a manifest that are what an optimizer kept for some other of its aliases.
+@dataclass(frozen=True, slots=True)
+class RestoredState:
+    """What comes back with aliases.
+
+    Attributes:
+        along: Slots that the manifest records, which come back as it says.
+        copied: Slots that it does not, which become copies.
+        unknown: What is kept for canonical leaves alone, and has no known counterpart.
+    """
+
+    along: frozenset[KeyPath] = frozenset()
+    copied: tuple[CarriedSlot, ...] = ()
+    unknown: tuple[KeyPath, ...] = ()
+
+
+def plan_restored(reader: CheckpointReader, restored: TieSet, recorded: Mapping[KeyPath, LeafSpec]) -> RestoredState:
+    """Finds the state that leaves that are stored again are to have.
+
+    What the manifest records comes back by itself. Where nothing is recorded, as where a
+    program saved its model tied, the leaf gets a copy of the state that it followed from: as
+    long as the two get the same gradients, training goes on as it did, and `tie` then finds replicas.
 
     Args:
         reader: The checkpoint.
-        aliases: Those whose slots are asked for.
+        restored: The ties that end, those of slots left out.
         recorded: All aliases of the manifest, with what they were.
     """
-    wanted = {path.keys for path in aliases}
-    found: set[KeyPath] = set()
-    for tree in _find_trees(reader, recorded):
-        found.update(KeyPath(leaf.keys) for keys, leaf in tree.held.items() if keys in wanted)
-    return frozenset(found & recorded.keys())
+    specs = reader.specs()
+    leaves = {
+        **{tie.alias: tie.transform.spec([specs[path] for path in tie.canonicals]) for tie in restored},
+        **recorded,
+    }
+    survey = survey_state(reader, recorded=leaves)
+    return RestoredState() if survey is None else _Restoring(survey, restored, recorded.keys()).plan()
 
 
-def copy_slots(
-    reader: CheckpointReader, restored: TieSet, recorded: Mapping[KeyPath, LeafSpec]
-) -> tuple[CarriedSlot, ...]:
-    """Gives leaves that are stored again the state of those that they followed from.
+class _Restoring:
+    """Finds the slots of one alias after another."""
 
-    As long as the two get the same gradients, training goes on as it did; `tie` then finds replicas.
+    def __init__(self, survey: StateSurvey, restored: TieSet, recorded: Collection[KeyPath]) -> None:
+        self.survey = survey
+        self.restored = restored
+        self.recorded = recorded
+        self.trees = survey.report.trees
+        self.companions = find_companions(survey)
+        self.unknown: list[KeyPath] = []
 
-    Args:
-        reader: The checkpoint.
-        restored: The ties that end.
-        recorded: All aliases of the manifest, with what they were; the slots among them come back by themselves.
+    def plan(self) -> RestoredState:
+        """Finds them all."""
+        wanted = [tie.alias.keys for tie in self.restored]
+        kept = {KeyPath(tree.held[keys].keys) for tree in self.trees for keys in wanted if keys in tree.held}
+        kept |= {companion.path for keys in wanted for companion in self.companions.get(keys, ())}
+        copied = tuple(slot for tie in self.restored for slot in self._copy(tie))
+        return RestoredState(frozenset(kept & {*self.recorded}), copied, tuple(self.unknown))
 
-    Returns:
-        The slots that nothing is recorded of.
-    """
-    specs = {**recorded, **{tie.alias: tie.transform.spec([reader.specs()[path] for path in tie.canonicals])
-                            for tie in restored if all(path in reader.specs() for path in tie.canonicals)}}  # fmt: skip
-    trees = _find_trees(reader, specs)
-    return tuple(slot for tie in restored for tree in trees for slot in _copy_slot(trees, tree, tie))
+    def _copy(self, tie: Tie) -> Iterator[CarriedSlot]:
+        for tree in self.trees:
+            if tie.alias.keys not in tree.held and all(path.keys in tree.held for path in tie.canonicals):
+                slot = self._copy_slot(tree, tie)
+                if slot is not None:
+                    yield CarriedSlot(tree.name, tree.kind, slot, "replicas", COPIED)
+        have = {companion.path for companion in self.companions.get(tie.alias.keys, ())}
+        for companion in self.companions.get(tie.canonicals[0].keys, ()):
+            target = companion.find_twin(tie.alias)
+            if target is not None and target not in have:
+                slot = self._copy_companion(companion, target, tie)
+                if slot is not None:
+                    kind = "count" if companion.spec.size == 1 else "other"
+                    yield CarriedSlot(companion.name, kind, slot, "replicas", COPIED)  # type: ignore[arg-type]
 
+    def _copy_slot(self, tree: SlotTree, tie: Tie) -> Tie | None:
+        own = tree.held[tie.canonicals[0].keys]
+        target = _place(tree, own.keys, tie)
+        parameters = self.survey.report.parameters
+        whole = is_whole([own], [parameters[tie.canonicals[0].keys].spec])
+        if target is None or not (whole or own.spec.size == 1 or tree.kind == "factor" or tie.transform.is_same):
+            self.unknown.append(KeyPath(own.keys))
+            return None
+        return find_slot_tie(self.trees, tree, tie, parameters, KeyPath(target), own.spec.dtype)
 
-def _find_trees(reader: CheckpointReader, aliases: Mapping[KeyPath, LeafSpec]) -> tuple[SlotTree, ...]:
-    leaves = {**aliases, **reader.specs()}
-    empty = [path.keys for path, _ in reader.other_nodes]
-    return find_slots([Leaf(path.spelling, "", path.keys, spec) for path, spec in leaves.items()], empty).trees
-
-
-def _copy_slot(trees: tuple[SlotTree, ...], tree: SlotTree, tie: Tie) -> Iterator[CarriedSlot]:
-    sources = [tree.held.get(path.keys) for path in tie.canonicals]
-    if tie.alias.keys in tree.held or None in sources:
-        return
-    own = tuple(source for source in sources if source is not None)
-    target = _place(tree, own[0].keys, tie)
-    if target is None:
-        return
-    if tree.kind == "factor":
-        own = (tie_factor(trees, tree, tie, own[0]), *own[1:])
-    transform = tie_gathered(tree, tie.transform, own[0].spec, own[0].spec.dtype)
-    slot = Tie(KeyPath(target), tuple(KeyPath(source.keys) for source in own), transform)
-    rule = "copied from the leaf it followed from"
-    yield CarriedSlot(tree.name, tree.kind, slot, "replicas", rule, exact=True)
+    def _copy_companion(self, companion: Companion, target: KeyPath, tie: Tie) -> Tie | None:
+        if companion.spec.size != 1 and not tie.transform.is_same:
+            self.unknown.append(companion.path)
+            return None
+        return Tie(target, (companion.path,), SAME)
 
 
 def _place(tree: SlotTree, held: Keys, tie: Tie) -> Keys | None:

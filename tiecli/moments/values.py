@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tiecli.boxes import Box, split_boxes
+from tiecli.boxes import BLOCK_NBYTES, Box, split_boxes
 from tiecli.checkpoints.protocol import CheckpointReader
 from tiecli.compare.blockwise import LeafSource
+from tiecli.errors import StateConflictError
 from tiecli.keypaths import KeyPath
-from tiecli.leaves import LeafSpec
+from tiecli.leaves import DTYPES, DType, LeafSpec
 from tiecli.transforms import Transform
 from tiecli.transforms.arrays import adjoint
 from tiecli.transforms.blocks import evaluate_block
-from tiecli.transforms.casts import numpy_dtype
-from tiecli.transforms.pulling import find_pull_back
+from tiecli.transforms.casts import cast_array, numpy_dtype
+from tiecli.transforms.pulling import PullBack, find_pull_backs
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +31,18 @@ class Contribution:
         transform: How it would follow from the canonical leaves' slots.
         sources: What those are.
         part: Which of them is meant.
+        signed: Whether it may hold negative values; squares do not.
     """
 
     slot: KeyPath
     transform: Transform
     sources: tuple[LeafSpec, ...]
-    part: int
+    part: int = 0
+    signed: bool = True
 
 
 def merged_blocks(
-    reader: CheckpointReader, slot: KeyPath, contributions: tuple[Contribution, ...]
+    reader: CheckpointReader, slot: KeyPath, contributions: tuple[Contribution, ...], nbytes: int = BLOCK_NBYTES
 ) -> Iterator[memoryview]:
     """Yields a slot with what aliases add to it, summed in float64 and rounded once.
 
@@ -47,17 +50,26 @@ def merged_blocks(
         reader: The checkpoint.
         slot: The canonical leaf's slot.
         contributions: What is added.
+        nbytes: How much of the slot to hold at a time.
+
+    Raises:
+        StateConflictError: A sum is too large for the slot's dtype, or squares are negative.
     """
     spec = reader.specs()[slot]
-    dtype = numpy_dtype(spec.dtype)
-    wide = np.complex128 if spec.dtype.kind == "complex" else np.float64
     added = [_Added(reader, contribution) for contribution in contributions]
-    for box in split_boxes(spec):
-        total = reader.read_block(slot, box).astype(wide)
+    for box in split_boxes(spec, nbytes):
+        total = _widen(reader.read_block(slot, box))
+        if not all(one.contribution.signed for one in added):
+            _check_signs(slot, total)
         for one in added:
-            total += one.read(box).astype(wide)
-        with np.errstate(over="ignore"):
-            yield np.ascontiguousarray(total.astype(dtype)).reshape(-1).view(np.uint8).data
+            total = total + one.read(box)
+        rounded = _round(total, spec.dtype)
+        if (np.isfinite(total) & ~np.isfinite(rounded)).any():
+            raise StateConflictError(
+                f"`{slot.spelling}` is {spec.dtype}, which cannot hold the sum",
+                "Save the optimizer's state in a wider dtype first, or begin it anew with `--state reset`.",
+            )
+        yield rounded.reshape(-1).view(np.uint8).data
 
 
 def zero_blocks(spec: LeafSpec) -> Iterator[memoryview]:
@@ -67,39 +79,62 @@ def zero_blocks(spec: LeafSpec) -> Iterator[memoryview]:
         yield np.zeros(shape, numpy_dtype(spec.dtype)).reshape(-1).view(np.uint8).data
 
 
-def is_zero(reader: CheckpointReader, path: KeyPath) -> bool:
-    """Whether every element of a leaf is zero, of either sign."""
-    return not any(reader.read_block(path, box).any() for box in split_boxes(reader.specs()[path]))
+def is_within(reader: CheckpointReader, path: KeyPath, bound: float) -> bool:
+    """Whether no element of a leaf is larger than a bound, in absolute value."""
+    blocks = (reader.read_block(path, box) for box in split_boxes(reader.specs()[path]))
+    if not bound:
+        return not any(block.any() for block in blocks)
+    return all((np.abs(_widen(block)) <= bound).all() for block in blocks)
 
 
 class _Added:
     """One contribution; what cannot be pulled back block by block is pulled back whole, once."""
 
     def __init__(self, reader: CheckpointReader, contribution: Contribution) -> None:
+        self.contribution = contribution
         self._source = LeafSource(reader, contribution.slot)
-        self._back = None
-        self._whole: NDArray[Any] | None = None
-        if len(contribution.sources) == 1:
-            self._back = find_pull_back(contribution.transform, contribution.sources[0])
-        if self._back is None:
-            self._whole = _pull_whole(reader, contribution)
+        self._terms = find_pull_backs(contribution.transform, contribution.sources, contribution.part)
+        self._whole = _pull_whole(reader, contribution) if self._terms is None else None
 
     def read(self, box: Box) -> NDArray[Any]:
         """Reads one block of what is added."""
-        if self._back is None:
-            assert self._whole is not None
+        if self._whole is not None:
             return self._whole[tuple(slice(start, stop) for start, stop in box)]
-        block = evaluate_block(self._back.transform, [self._source], box)
-        block = block if block.dtype.kind == "c" else block.astype(np.float64)
-        if self._back.conjugates:
-            block = block.conj()
-        return block * self._back.factor if self._back.factor != 1.0 else block
+        total: NDArray[Any] = sum(self._read_term(term, box) for term in self._terms or ())  # type: ignore[assignment]
+        return total
+
+    def _read_term(self, term: PullBack, box: Box) -> NDArray[Any]:
+        block = _widen(evaluate_block(term.transform, [self._source], box))
+        if not self.contribution.signed:
+            _check_signs(self.contribution.slot, block)
+        block = block.conj() if term.conjugates else block
+        return block * term.factor if term.factor != 1.0 else block
+
+
+def _widen(block: NDArray[Any]) -> NDArray[Any]:
+    return block.astype(np.complex128 if block.dtype.kind == "c" else np.float64)
+
+
+def _round(total: NDArray[Any], dtype: DType) -> NDArray[Any]:
+    if dtype.kind == "complex":
+        return np.ascontiguousarray(total.astype(numpy_dtype(dtype)))
+    return np.ascontiguousarray(cast_array(total, DTYPES["F64"], dtype))
+
+
+def _check_signs(slot: KeyPath, block: NDArray[Any]) -> None:
+    """Refuses what goes by the name of squares and is something else."""
+    if (block < 0).any():
+        raise StateConflictError(
+            f"`{slot.spelling}` holds negative values, so it is no sum of squares, and what it is nobody knows",
+            "Save the parameters without optimizer state, and tie those.",
+        )
 
 
 def _pull_whole(reader: CheckpointReader, contribution: Contribution) -> NDArray[Any]:
     """Pulls a whole slot back, which takes as much memory as float64 does."""
     spec = reader.specs()[contribution.slot]
-    whole = reader.read_block(contribution.slot, tuple((0, length) for length in spec.shape))
-    wide = whole if spec.dtype.kind == "complex" else whole.astype(np.float64)
-    pulled: NDArray[Any] = adjoint(contribution.transform, wide, contribution.sources)[contribution.part]
+    whole = _widen(reader.read_block(contribution.slot, tuple((0, length) for length in spec.shape)))
+    if not contribution.signed:
+        _check_signs(contribution.slot, whole)
+    pulled: NDArray[Any] = adjoint(contribution.transform, whole, contribution.sources)[contribution.part]
     return pulled

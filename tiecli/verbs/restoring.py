@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from tiecli.apply import is_as_tied
 from tiecli.checkpoints.protocol import CheckpointReader
-from tiecli.keypaths import KeyPath
-from tiecli.moments import CarriedSlot
-from tiecli.moments.untying import copy_slots, find_slots_of
+from tiecli.moments import RestoredState, plan_restored
 from tiecli.plan import Plan
 from tiecli.reports import ReportedSlot
 from tiecli.slots import SLOTS
 from tiecli.ties import TieSet
-
-
-@dataclass(frozen=True, slots=True)
-class RestoredState:
-    """What comes back with aliases.
-
-    Attributes:
-        along: Slots that the manifest records, which come back as it says.
-        copied: Slots that it does not, which become copies.
-    """
-
-    along: frozenset[KeyPath]
-    copied: tuple[CarriedSlot, ...]
 
 
 def restore_state(reader: CheckpointReader, plan: Plan) -> RestoredState:
@@ -36,14 +20,18 @@ def restore_state(reader: CheckpointReader, plan: Plan) -> RestoredState:
     recorded = {alias: record.alias_spec for alias, record in records.items()}
     ties = [planned.tie for planned in plan.restored]
     parameters = [tie for tie in ties if tie.alias not in records or not records[tie.alias].slot]
-    along = find_slots_of(reader, [tie.alias for tie in parameters], recorded)
-    copied = copy_slots(reader, TieSet(tuple(parameters)), recorded)
-    return RestoredState(along, copied)
+    return plan_restored(reader, TieSet(tuple(parameters)), recorded)
 
 
 def report_restored(reader: CheckpointReader, plan: Plan, state: RestoredState) -> tuple[ReportedSlot, ...]:
     """Reports every slot that comes back."""
     return tuple(_report(reader, plan, state))
+
+
+def word_restored(state: RestoredState) -> Iterator[str]:
+    """Words what does not come back."""
+    for path in state.unknown:
+        yield f"`{path.spelling}` has no known counterpart for a leaf of its own, so the program must make one"
 
 
 def _report(reader: CheckpointReader, plan: Plan, state: RestoredState) -> Iterator[ReportedSlot]:
@@ -56,7 +44,7 @@ def _report(reader: CheckpointReader, plan: Plan, state: RestoredState) -> Itera
         names = (tie.alias.spelling, tie.canonical, tie.transform)
         if tie.alias in copied:
             slot = copied[tie.alias]
-            yield ReportedSlot(slot.slot, *names, slot.regime, slot.rule, slot.exact)
+            yield ReportedSlot(slot.slot, *names, slot.regime, *slot.rule)
         elif record is not None and record.slot:
             name = next((str(key) for key in reversed(tie.alias.keys) if key in SLOTS), str(tie.alias.keys[-1]))
             if record.exact and is_as_tied(reader, record):

@@ -1,25 +1,24 @@
-"""State: what `tie` and `untie` do about what optimizers keep for the leaves."""
+"""State: what `tie` does about what optimizers keep for the leaves."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tiecli.apply import ProvenTie, prove_ties
 from tiecli.checkpoints import open_reader
 from tiecli.checkpoints.protocol import CheckpointReader, Progress, Selection, ignore_progress
-from tiecli.checkpoints.siblings import list_siblings
 from tiecli.compare import digest_blocks
 from tiecli.compare.streams import digest_leaf, digest_values
-from tiecli.errors import CheckpointError, NothingToTieError
+from tiecli.errors import NothingToTieError
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
 from tiecli.manifest import TieRecord
 from tiecli.moments import CarriedSlot, Policy, StatePlan, plan_state
-from tiecli.plan import Plan, TieRequest, plan_tie
+from tiecli.moments.regimes import agrees
+from tiecli.plan import Plan, PlannedTie, Side, TieRequest, plan_tie
 from tiecli.reports import ReportedSlot
-from tiecli.slots import Leaf, find_slots
 from tiecli.ties import Tie, TieSet
 from tiecli.transforms.steps import Scale
 
@@ -33,7 +32,7 @@ class Parameters:
         ties: The ties whose state is to be carried.
     """
 
-    specs: Mapping[KeyPath, LeafSpec]
+    specs: dict[KeyPath, LeafSpec]
     ties: tuple[Tie, ...]
 
 
@@ -51,23 +50,27 @@ def read_parameters(path: Path, requests: Sequence[TieRequest], selection: Selec
     """
     with open_reader(path, selection) as reader:
         manifest = reader.manifest()
-        recorded = {record.tie.alias: record.alias_spec for record in manifest.records} if manifest else {}
-        specs = {**recorded, **reader.specs()}
-        if not requests:
-            if manifest is None:
-                raise NothingToTieError(
-                    f"`{path}` records no tie whose optimizer state could be carried",
-                    "Name the ties with --src and --dst, or tie the parameters first.",
-                )
-            return Parameters(specs, tuple(record.tie for record in manifest.records if not record.slot))
-        plan = plan_tie(specs, TieSet(()), requests)
-        return Parameters(specs, tuple(planned.tie for planned in plan.added))
+        records = {record.tie.alias: record for record in manifest.records} if manifest else {}
+        specs = {**{alias: record.alias_spec for alias, record in records.items()}, **reader.specs()}
+        recorded = tuple(record.tie for record in records.values() if not record.slot)
+        if requests:
+            plan = plan_tie(specs, TieSet(()), requests)
+            return Parameters(specs, tuple(planned.tie for planned in plan.added))
+        if not recorded:
+            raise NothingToTieError(
+                f"`{path}` records no tie whose optimizer state could be carried",
+                "Tie the parameters first, or name the ties with --src and --dst.",
+            )
+        return Parameters(specs, recorded)
 
 
 def carry_state(
     reader: CheckpointReader, ties: Sequence[Tie], policy: Policy, parameters: Parameters | None
 ) -> StatePlan:
-    """Plans what becomes of the state of new aliases, those slots left out that were asked for as ties themselves.
+    """Plans what becomes of the state of new aliases.
+
+    A slot that was asked for as a tie of its own is carried with its leaf if it follows as
+    that one does; under another transform it is a tie like any other.
 
     Raises:
         StateConflictError: There is no valid rule for it.
@@ -80,71 +83,62 @@ def carry_state(
             f"`{reader.root}` holds no optimizer state of {names}",
             "Slots are found by the parameters' names: `tiecli inspect` lists what is there.",
         )
-    asked = {tie.alias for tie in ties}
-    return replace(state, slots=tuple(slot for slot in state.slots if slot.alias not in asked))
+    asked = {tie.alias: tie for tie in ties}
+    return replace(state, slots=tuple(slot for slot in state.slots if asked.get(slot.alias, slot.tie) == slot.tie))
 
 
 def prove_slots(
-    reader: CheckpointReader, plan: Plan, state: StatePlan, progress: Progress = ignore_progress
+    reader: CheckpointReader,
+    plan: Plan,
+    state: StatePlan,
+    *,
+    keep: Side | None = None,
+    progress: Progress = ignore_progress,
 ) -> tuple[ProvenTie, ...]:
     """Proves the slots that are equal bit for bit, and records what becomes of the others.
+
+    Args:
+        reader: The checkpoint.
+        plan: All ties to make.
+        state: What becomes of the slots.
+        keep: Which side's values survive where copies of the parameters have drifted apart, as the leaves did.
+        progress: Told the bytes compared.
 
     Raises:
         DriftedPairError: A copy of the parameters does not follow as they do.
     """
     slots = {slot.alias: slot for slot in state.slots}
-    rewritten = state.rewritten or {}
     planned = [one for one in plan.added if one.tie.alias in slots]
-    equal = [one for one in planned if _is_equal(slots[one.tie.alias], rewritten)]
-    proven = list(prove_ties(reader, replace(plan, added=tuple(equal)), progress=progress))
-    proven = [replace(one, record=replace(one.record, slot="kept"), also_fits=()) for one in proven]
-    for one in planned:
-        if one in equal:
-            continue
-        digests = tuple(
-            digest_blocks(rewritten[path]()) if path in rewritten else digest_leaf(reader, path)
-            for path in one.tie.canonicals
-        )
-        merged = any(path in rewritten for path in one.tie.canonicals)
-        before = digest_values(reader, one.tie.alias)
-        specs = one.canonical_specs
-        record = TieRecord(one.tie, one.alias_spec, specs, before, digests, exact=False)
-        proven.append(ProvenTie(replace(record, slot="merged" if merged else "kept")))
-    return tuple(proven)
+    equal = [one for one in planned if _is_equal(reader, slots[one.tie.alias], state)]
+    proven = prove_ties(reader, replace(plan, added=tuple(equal)), keep=keep, progress=progress)
+    kept = [replace(one, record=replace(one.record, slot="kept"), also_fits=()) for one in proven]
+    given_up = [_give_up(reader, one, state) for one in planned if one not in equal]
+    return (*kept, *given_up)
 
 
-def _is_equal(slot: CarriedSlot, rewritten: Mapping[KeyPath, object]) -> bool:
-    return slot.regime in ("replicas", "parameters", "counts", "empty") and not any(
-        path in rewritten for path in slot.tie.canonicals
+def _is_equal(reader: CheckpointReader, slot: CarriedSlot, state: StatePlan) -> bool:
+    """Whether a slot must be what its canonical leaf's gives, or happens to be."""
+    if any(path in state.rewritten for path in slot.tie.canonicals):
+        return False
+    return slot.regime in ("replicas", "parameters", "counts") or agrees(reader, slot.tie)
+
+
+def _give_up(reader: CheckpointReader, planned: PlannedTie, state: StatePlan) -> ProvenTie:
+    """Records a slot whose values are merged into others, or given up."""
+    rewritten = state.rewritten
+    digests = tuple(
+        digest_blocks(rewritten[path]()) if path in rewritten else digest_leaf(reader, path)
+        for path in planned.tie.canonicals
     )
+    merged = any(path in rewritten for path in planned.tie.canonicals)
+    before = digest_values(reader, planned.tie.alias)
+    record = TieRecord(planned.tie, planned.alias_spec, planned.canonical_specs, before, digests, exact=False)
+    return ProvenTie(replace(record, slot="merged" if merged else "kept"))
 
 
-def find_state_elsewhere(reader: CheckpointReader, ties: Sequence[Tie]) -> Iterator[str]:
-    """Words where else optimizer state of new aliases lies, which stays as it is.
-
-    Raises:
-        UnreadableFileError: The system refuses to list a directory.
-    """
-    parameters = reader.specs()
-    wanted = {tie.alias.keys for tie in ties}
-    for path in list_siblings(reader):
-        try:
-            with open_reader(path) as sibling:
-                leaves = [Leaf(leaf.spelling, "", leaf.keys, spec) for leaf, spec in sibling.specs().items()]
-        except CheckpointError:
-            # Whatever it is, it is not what is tied.
-            continue
-        known = [Leaf(leaf.spelling, "elsewhere", leaf.keys, spec) for leaf, spec in parameters.items()]
-        trees = find_slots([*leaves, *known]).trees
-        if any(wanted & tree.held.keys() for tree in trees):
-            yield (
-                f"`{path}` keeps optimizer state of the aliases, and stays as it is: "
-                f"`tiecli tie {path} --params TIED -o OUT` carries it across"
-            )
-
-
-def report_slots(state: StatePlan) -> tuple[ReportedSlot, ...]:
+def report_slots(state: StatePlan, proven: Sequence[ProvenTie]) -> tuple[ReportedSlot, ...]:
     """Reports every slot, with the rule used and whether it is exact."""
+    drifted = {one.record.tie.alias for one in proven if one.drift is not None}
     return tuple(
         ReportedSlot(
             slot.slot,
@@ -152,15 +146,22 @@ def report_slots(state: StatePlan) -> tuple[ReportedSlot, ...]:
             slot.canonical,
             slot.tie.transform,
             slot.regime,
-            slot.rule,
-            slot.exact,
+            *(("differed, one side given up", False) if slot.alias in drifted else slot.rule),
         )
         for slot in state.slots
     )
 
 
-def word_effects(state: StatePlan, ties: Sequence[Tie]) -> Iterator[str]:
+def word_effects(state: StatePlan, ties: Sequence[Tie], policy: Policy) -> Iterator[str]:
     """Words what no rewriting of state can carry: rates, decay, clipping."""
+    for path in state.bare:
+        yield (
+            f"no optimizer state is kept for `{path.spelling}`, as for a leaf that is frozen or gets no gradient; "
+            "that of its canonical leaf stays as it is"
+        )
+    if policy == "reset":
+        everything = "all optimizer state is zero now, and its counts; learning rates and their schedules stay"
+        yield everything if state.slots else "there is no optimizer state of the aliases here, so none was reset"
     if not state.slots:
         return
     for tie in ties:

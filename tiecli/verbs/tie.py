@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tiecli.apply import ProvenTie, apply_plan, choose_shared, prove_ties
@@ -13,18 +13,12 @@ from tiecli.checkpoints.protocol import CheckpointReader, Selection, Target, Tra
 from tiecli.declared import CONFIG, list_shared
 from tiecli.errors import InPlaceError
 from tiecli.keypaths import KeyPath
-from tiecli.moments import Policy
+from tiecli.moments import Policy, StatePlan
 from tiecli.plan import Mode, Plan, Side, TieRequest, plan_tie
 from tiecli.reports import ApplyReport, ReportedTie, report_plan
-from tiecli.ties import TieSet
-from tiecli.verbs.state import (
-    carry_state,
-    find_state_elsewhere,
-    prove_slots,
-    read_parameters,
-    report_slots,
-    word_effects,
-)
+from tiecli.ties import Tie, TieSet
+from tiecli.verbs.elsewhere import find_state_elsewhere, word_elsewhere
+from tiecli.verbs.state import Parameters, carry_state, prove_slots, read_parameters, report_slots, word_effects
 
 
 def tie(
@@ -66,44 +60,85 @@ def tie(
         TargetError: The target cannot be written; nothing was published.
     """
     with open_reader(Path(checkpoint), Selection(step, item)) as reader:
-        manifest = reader.manifest()
-        known = manifest.ties if manifest else TieSet(())
-        second, specs = list_shared(reader), reader.specs()
-        elsewhere = None if parameters is None else read_parameters(Path(parameters), requests)
-        own = () if elsewhere else plan_tie(specs, known, requests, second).added
-        ties = elsewhere.ties if elsewhere else tuple(planned.tie for planned in own)
-        slots = carry_state(reader, ties, state, elsewhere)
-        plan = plan_tie(specs, known, [*([] if elsewhere else requests), *slots.requests], second)
-        shared = choose_shared(reader, plan, mode)
+        apart = None if parameters is None else read_parameters(Path(parameters), requests)
+        work = _plan(reader, requests, state, apart, mode)
         check_rewritable(reader)
         if target is not None:
             check_target(reader, target)
-        leaves = replace(plan, added=plan.added[: len(own)])
-        to_prove = sum(planned.alias_spec.nbytes for planned in plan.added)
-        with track("comparing", to_prove) as progress:
-            proven = prove_ties(reader, leaves, keep=keep, progress=progress)
-            kept = prove_slots(reader, plan, slots, progress)
-        change = _change_config(reader, leaves, target)
-        report = _report(reader, plan, proven, change, shared)
-        elsewhere_too = () if elsewhere else find_state_elsewhere(reader, ties)
-        effects = (*report.notices, *word_effects(slots, ties), *elsewhere_too)
-        report = replace(report, slots=report_slots(slots), notices=effects)
+        with track("comparing", sum(planned.alias_spec.nbytes for planned in work.plan.added)) as progress:
+            proven = prove_ties(reader, work.leaves, keep=keep, progress=progress)
+            slots = prove_slots(reader, work.plan, work.state, keep=keep, progress=progress)
+        change = _change_config(reader, work.leaves, target)
+        report = _report(reader, work.plan, proven, change, work.shared)
+        report = replace(report, slots=report_slots(work.state, slots))
+        report = _add_notices(report, word_effects(work.state, work.ties, state))
         if target is None:
-            return report
-        texts = {CONFIG: change.text} if change.text is not None else {}
-        with track("writing", plan.bytes_after) as progress:
+            return _add_notices(report, word_elsewhere(work.elsewhere, reader, None, None))
+        with track("writing", work.plan.bytes_after) as progress:
             commit = apply_plan(
                 reader,
-                plan,
-                (*proven, *kept),
+                work.plan,
+                (*proven, *slots),
                 target,
-                shared=shared,
-                rewritten=slots.rewritten or {},
-                texts=texts,
+                shared=work.shared,
+                rewritten=work.state.rewritten,
+                texts={CONFIG: change.text} if change.text is not None else {},
                 keep=keep,
                 progress=progress,
             )
-        return replace(report, output=commit.target, notices=(*report.notices, *commit.notices))
+        report = _add_notices(report, commit.notices)
+        report = _add_notices(report, word_elsewhere(work.elsewhere, reader, target, commit.target))
+        return replace(report, output=commit.target)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is to be done.
+
+    Attributes:
+        plan: All of it.
+        leaves: What was asked for, without the slots that go along.
+        ties: The ties between parameters.
+        state: What becomes of the slots.
+        shared: New aliases that become second names.
+        elsewhere: Where else optimizer state of the aliases lies.
+    """
+
+    plan: Plan
+    leaves: Plan
+    ties: tuple[Tie, ...]
+    state: StatePlan
+    shared: frozenset[KeyPath]
+    elsewhere: tuple[Path, ...]
+
+
+def _plan(
+    reader: CheckpointReader,
+    requests: Sequence[TieRequest],
+    policy: Policy,
+    apart: Parameters | None,
+    mode: Mode | None,
+) -> _Work:
+    """Plans the ties that were asked for, then those of what an optimizer keeps for the leaves."""
+    manifest = reader.manifest()
+    known, second, specs = manifest.ties if manifest else TieSet(()), list_shared(reader), reader.specs()
+    if apart is not None:
+        state = carry_state(reader, apart.ties, policy, apart)
+        plan = plan_tie(specs, known, (), second, [slot.tie for slot in state.slots])
+        return _Work(plan, replace(plan, added=()), apart.ties, state, choose_shared(reader, plan, mode), ())
+    leaves = plan = plan_tie(specs, known, requests, second)
+    ties = tuple(planned.tie for planned in leaves.added)
+    state = carry_state(reader, ties, policy, None)
+    if state.slots:
+        plan = plan_tie(specs, known, requests, second, [slot.tie for slot in state.slots])
+        carried = {slot.alias for slot in state.slots}
+        leaves = replace(plan, added=tuple(planned for planned in plan.added if planned.tie.alias not in carried))
+    elsewhere = find_state_elsewhere(reader, ties)
+    return _Work(plan, leaves, ties, state, choose_shared(reader, plan, mode), elsewhere)
+
+
+def _add_notices(report: ApplyReport, notices: Iterable[str]) -> ApplyReport:
+    return replace(report, notices=(*report.notices, *notices))
 
 
 def _change_config(reader: CheckpointReader, plan: Plan, target: Target | None) -> ConfigChange:

@@ -13,10 +13,11 @@ from tiecli.checkpoints.protocol import CheckpointReader, Selection, Target, Tra
 from tiecli.compare import compare_leaf
 from tiecli.declared import CONFIG, list_open_ties, list_shared
 from tiecli.keypaths import KeyPath
+from tiecli.moments import RestoredState
 from tiecli.plan import Plan, plan_untie
 from tiecli.reports import ApplyReport, ReportedTie, report_plan
 from tiecli.ties import TieSet
-from tiecli.verbs.restoring import RestoredState, report_restored, restore_state
+from tiecli.verbs.restoring import report_restored, restore_state, word_restored
 
 
 def untie(
@@ -118,6 +119,7 @@ def _report(reader: CheckpointReader, plan: Plan, state: RestoredState) -> Apply
         for path in plan.kept
         if path in ended
     ]
+    notices += word_restored(state)
     report = report_plan("untie", reader, plan, ties, _describe_config(reader, plan), notices)
     return replace(report, slots=slots)
 
