@@ -111,6 +111,8 @@ def plan_tie(
         for sources, alias in _pair(request, names, aliases):
             new_ties.append(Tie(alias, sources, request.transform or SAME))
             stated[alias] = request.transform is not None
+    new_ties += [slot for slot in slots if slot.alias not in stated]
+    stated |= dict.fromkeys((slot.alias for slot in slots), True)
     return _plan_added(specs, TieSet((*existing, *new_ties)), stated, shared)
 
 
