@@ -2,119 +2,149 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from tests.property.strategies_transforms import Pipe, pipes
-from tiecli.keypaths import Key, KeyPath
-from tiecli.leaves import DTYPES, LeafSpec
-from tiecli.pytrees import Tree, build_tree, contract, expand, list_leaves
-from tiecli.ties import Tie, TieSet
-from tiecli.transforms import Transform
+from tests.property.strategies_trees import Tied, tied_trees
+from tiecli.keypaths import KeyPath
+from tiecli.pytrees import Tree, contract, expand, list_leaves
+from tiecli.ties import TieSet
 from tiecli.transforms.arrays import adjoint, array_spec
 
 jax = pytest.importorskip("jax", reason="jax is not installed")
-F64 = [DTYPES["F64"]]
-scales = st.sampled_from([-1.0, 2.0, 0.1, -3.7])
 
 
-@dataclass(frozen=True)
-class Tied:
-    """A tree without its aliases, and the ties that make them."""
-
-    tree: Tree
-    ties: TieSet
-
-
-def placed(stem: str, number: int, is_listed: bool) -> KeyPath:
-    """A place in a tree of dicts, or in a list of them."""
-    keys: tuple[Key, ...] = (stem, number, "w") if is_listed else (stem, str(number))
-    return KeyPath(keys)
+def coefficients(tree: Tree) -> dict[KeyPath, tuple[Any, Any]]:
+    """An amplitude and a frequency for every element, by place."""
+    places = sorted(list_leaves(tree).items(), key=lambda item: str(item[0]))
+    drawn = (np.random.default_rng(number).normal(size=(2, *leaf.shape)) for number, (_, leaf) in enumerate(places))
+    return {path: (weights[0], weights[1]) for (path, _), weights in zip(places, drawn, strict=True)}
 
 
-@st.composite
-def tied_trees(draw: st.DrawFn) -> Tied:
-    """Draws canonical leaves, several aliases of some of them, chains among these, and leaves that are free."""
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    leaves: dict[KeyPath, Any] = {KeyPath(("free",)): rng.normal(size=3)}
-    ties: list[Tie] = []
-
-    is_listed = draw(st.booleans())
-
-    def tie(sources: tuple[KeyPath, ...], transform: Transform) -> KeyPath:
-        alias = placed("alias", len(ties), is_listed)
-        ties.append(Tie(alias, sources, transform))
-        return alias
-
-    for number in range(draw(st.integers(1, 3))):
-        pipe: Pipe = draw(pipes(dtypes=F64, casts=F64, scales=scales))
-        sources = tuple(placed("leaf", number * 100 + at, is_listed) for at in range(len(pipe.sources)))
-        leaves |= {path: rng.normal(size=spec.shape) for path, spec in zip(sources, pipe.sources, strict=True)}
-        transform = Transform(pipe.steps)
-        alias = tie(sources, transform)
-        for _ in range(draw(st.integers(0, 2))):  # more aliases of the same leaf
-            tie(sources[:1], draw(transforms_of(pipe.sources[0])))
-        if len(sources) == 1 and draw(st.booleans()):  # a chain
-            tie((alias,), draw(transforms_of(transform.spec(pipe.sources))))
-    return Tied(build_tree(leaves, without=[tie.alias for tie in ties]), TieSet(tuple(ties)))
+def probe(tree: Tree, xp: ModuleType) -> Any:
+    """A loss in which every element has a curvature of its own, and all leaves meet."""
+    leaves = list_leaves(tree)
+    waves = [(a * xp.sin(b * leaves[path] + 1)).sum() for path, (a, b) in coefficients(tree).items()]
+    return xp.tanh(sum(waves)) + sum(waves) / 2
 
 
-def transforms_of(spec: LeafSpec) -> st.SearchStrategy[Transform]:
-    """Transforms that any leaf of a shape admits."""
-    texts = ["same", "neg", "scale(0.3)", "reshape(-1)" if spec.size else "same"]
-    if spec.shape:
-        texts += ["flip(0)", "pad(0,1,2)", "repeat(-1,2)", *(["[:1]"] if spec.shape[0] else [])]
-    return st.sampled_from(texts).map(Transform.parse)
+def probe_gradients(tree: Tree) -> dict[KeyPath, Any]:
+    """Its gradient at every leaf, by hand."""
+    leaves, weights = list_leaves(tree), coefficients(tree)
+    total = sum((a * np.sin(b * leaves[path] + 1)).sum() for path, (a, b) in weights.items())
+    slope = 1 / np.cosh(total) ** 2 + 0.5
+    return {path: slope * a * b * np.cos(b * leaves[path] + 1) for path, (a, b) in weights.items()}
 
 
-def probe(tree: Tree) -> Any:
-    """A loss in which every element has a coefficient and a curvature of its own, and leaves meet."""
-    total = 0.0
-    for number, (_, leaf) in enumerate(sorted(list_leaves(tree).items(), key=lambda item: str(item[0]))):
-        weights = np.random.default_rng(number).normal(size=(2, *leaf.shape))
-        total += (weights[0] * jax.numpy.sin(weights[1] * leaf + 1)).sum()
-    return total + jax.numpy.tanh(total) / 2
+def tied_gradients(ties: TieSet) -> Any:
+    return jax.grad(lambda tree: probe(expand(tree, ties), jax.numpy))
+
+
+def assert_gathered(found: Tree, tree: Tree, ties: TieSet) -> None:
+    """Asserts that gradients are the untied ones at the expanded point, pulled back by our own adjoints.
+
+    To 1e-12 of the largest that was added up.
+    """
+    own = probe_gradients(expand(tree, ties))
+    gathered, sizes = dict(own), {path: np.abs(leaf).max(initial=0.0) for path, leaf in own.items()}
+    for tie in ties:
+        specs = [array_spec(own[path]) for path in tie.canonicals]
+        for path, part in zip(tie.canonicals, adjoint(tie.transform, own[tie.alias], specs), strict=True):
+            gathered[path] = gathered[path] + part
+            sizes[path] = max(sizes[path], np.abs(part).max(initial=0.0))
+    gradients = list_leaves(found)
+    assert gradients.keys() == gathered.keys() - ties.by_alias.keys()
+    for path, leaf in gradients.items():
+        assert np.abs(np.asarray(leaf) - gathered[path]).max(initial=0.0) <= 1e-12 * sizes[path]
 
 
 @given(tied_trees())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_tied_gradients_are_contracted_ones(tied: Tied) -> None:
     """`grad(loss ∘ expand)` is each leaf's own gradient, and what the adjoints bring from its aliases."""
     with jax.enable_x64(True):
-        tree = jax.tree.map(jax.numpy.asarray, tied.tree)
-        found, own, expected = jax.jit(lambda tree: differentiate(tree, tied.ties))(tree)
+        tree = contract(tied.tree, tied.ties)
+        found = jax.jit(tied_gradients(tied.ties))(tree)
 
-        assert jax.tree.structure(found) == jax.tree.structure(expected)
-        for path, leaf in list_leaves(found).items():
-            wanted = list_leaves(expected)[path]
-            bound = 1e-12 * max(np.abs(array).max(initial=0.0) for array in (wanted, list_leaves(own)[path]))
-            assert np.abs(leaf - wanted).max(initial=0.0) <= bound
+    assert jax.tree.structure(found) == jax.tree.structure(tree)
+    assert_gathered(found, tree, tied.ties)
 
 
-def differentiate(tree: Tree, ties: TieSet) -> tuple[Tree, Tree, Tree]:
-    """The gradient of the tied loss, those of the untied one, and these gathered by hand."""
-    own = jax.grad(probe)(expand(tree, ties))
-    gradients = dict(list_leaves(own))
-    for tie in ties:
-        specs = [array_spec(gradients[path]) for path in tie.canonicals]
-        for path, part in zip(
-            tie.canonicals, adjoint(tie.transform, list_leaves(own)[tie.alias], specs, jax.numpy), strict=True
-        ):
-            gradients[path] = gradients[path] + part
-    gathered = contract(build_tree(gradients), ties)
-    return jax.grad(lambda tree: probe(expand(tree, ties)))(tree), own, gathered
+@given(tied_trees())
+@settings(max_examples=8, deadline=None)
+def test_several_trees_at_once(tied: Tied) -> None:
+    """Under `vmap` each tree has the gradients that it has alone."""
+    with jax.enable_x64(True):
+        tree = contract(tied.tree, tied.ties)
+        trees = [jax.tree.map(lambda leaf, by=by: np.asarray(leaf * by), tree) for by in (1.0, -0.7)]
+        batch = jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+        found = jax.jit(jax.vmap(tied_gradients(tied.ties)))(batch)
+
+    for number, each in enumerate(trees):
+        assert_gathered(jax.tree.map(lambda leaf, number=number: np.asarray(leaf)[number], found), each, tied.ties)
 
 
 @given(tied_trees())
 @settings(max_examples=60, deadline=None)
-def test_contracting_undoes_expanding(tied: Tied) -> None:
-    """`contract(expand(tree)) == tree`, the very same arrays in the same structure."""
-    back = contract(expand(tied.tree, tied.ties), tied.ties)
+def test_contracting_and_expanding_undo_each_other(tied: Tied) -> None:
+    """`contract(expand(tree)) == tree`, the very same arrays, and the other way round bit for bit."""
+    contracted = contract(tied.tree, tied.ties)
+    expanded = expand(contracted, tied.ties)
+    back = contract(expanded, tied.ties)
 
-    assert jax.tree.structure(back) == jax.tree.structure(tied.tree)
-    assert all(left is right for left, right in zip(jax.tree.leaves(back), jax.tree.leaves(tied.tree), strict=True))
+    assert jax.tree.structure(back) == jax.tree.structure(contracted)
+    assert all(left is right for left, right in zip(jax.tree.leaves(back), jax.tree.leaves(contracted), strict=True))
+    assert jax.tree.structure(expanded) == jax.tree.structure(tied.tree)
+    for left, right in zip(jax.tree.leaves(expanded), jax.tree.leaves(tied.tree), strict=True):
+        assert (left.shape, left.tobytes()) == (right.shape, right.tobytes())
+
+
+def test_arrays_that_are_spread_over_devices() -> None:
+    """Eight devices, three layouts: the gradients of one, in the layout of the leaves they are of."""
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    environment |= {"JAX_ENABLE_X64": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", SPREAD], env=environment, capture_output=True, text=True, check=False, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["3", "layouts"]
+
+
+SPREAD = """
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec as P
+
+from tests.property.test_tied_gradients import assert_gathered, tied_gradients
+from tiecli.pytrees import contract, expand, tie_names
+
+kinds = {"axis_types": (jax.sharding.AxisType.Auto,) * 2} if hasattr(jax.sharding, "AxisType") else {}
+mesh = jax.make_mesh((4, 2), ("x", "y"), **kinds)
+rng = np.random.default_rng(0)
+tree = {"a": rng.normal(size=(8, 16)), "b": rng.normal(size=(8, 16)), "c": rng.normal(size=(16, 8, 4))}
+made = {"t": "a | transpose", "s": "a | [2:6, ::2]", "j": "(a, b) | concat(1)", "k": "(b, a) | stack(0)",
+        "r": "b | reshape(4,32) | flip(0)", "p": "c | transpose(2,0,1) | pad(0,1,1) | scale(-0.3)",
+        "l": "a | reshape(1,8,16) | repeat(0,3)", "same": "b"}
+shapes = {"t": (16, 8), "s": (4, 8), "j": (8, 32), "k": (2, 8, 16), "r": (4, 32), "p": (6, 16, 8), "l": (3, 8, 16),
+          "same": (8, 16)}
+ties = tie_names(tree | {name: np.zeros(shape) for name, shape in shapes.items()}, made)
+layouts = [P("x", "y"), P(None, ("x", "y")), P("y")]
+for layout in layouts:
+    sharding = NamedSharding(mesh, layout)
+    spread = jax.tree.map(lambda leaf: jax.device_put(leaf, sharding), tree)
+    found = jax.jit(tied_gradients(ties))(spread)
+    for name, leaf in found.items():
+        assert leaf.sharding.is_equivalent_to(sharding, leaf.ndim), (name, leaf.sharding)
+    assert_gathered(found, tree, ties)
+    full = jax.jit(lambda tree: expand(tree, ties))(spread)
+    assert contract(full, ties).keys() == tree.keys()
+print(len(layouts), "layouts")
+"""

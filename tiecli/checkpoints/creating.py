@@ -94,7 +94,7 @@ def can_share(tie: Tie, spec: LeafSpec, form: Form) -> bool:
         spec: The canonical leaf.
         form: How the checkpoint is laid out.
     """
-    if isinstance(form, SafetensorsForm) or len(tie.canonicals) > 1:
+    if isinstance(form, SafetensorsForm) or len(tie.canonicals) > 1 or not spec.size:
         return False
     from tiecli.checkpoints.orbax.newitem import find_view
 

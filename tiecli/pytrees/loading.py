@@ -19,7 +19,7 @@ from tiecli.leaves import LeafSpec
 from tiecli.pytrees.matching import Held, list_held, match_leaves
 from tiecli.pytrees.nodes import Tree, describe_array, is_none, list_nodes
 from tiecli.pytrees.ties import expand, make_alias
-from tiecli.pytrees.trees import build_tree
+from tiecli.pytrees.trees import build_tree, without_leaves
 from tiecli.ties import TieSet
 
 Sharding = Any
@@ -152,7 +152,6 @@ def _fill(like: Tree, held: Held, reader: CheckpointReader, fetch: Fetch, *, exp
             filled[place] = fetch(held.stored[found], place)
         elif place in matched.foreign and (expanded or node is not None):
             filled[place] = make_alias(tie, [fetch(held.stored[path], path) for path in tie.canonicals])
-        else:
-            filled[place] = None
     tree = structure.unflatten(filled.values())
+    tree = without_leaves(tree, [tie.alias for tie in matched.ties if nodes[tie.alias] is not None])
     return expand(tree, matched.ties) if expanded else tree

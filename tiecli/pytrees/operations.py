@@ -147,6 +147,8 @@ def _spell_padding(equation: Any, value: Any) -> str | None:
 def _spell_scale(constant: Any, *, inverse: bool = False) -> str | None:
     """Spells a product with one number, however often it stands in an array."""
     values = np.asarray(constant).reshape(-1)
+    if values.dtype.kind == "c" and not values.imag.any():
+        values = values.real
     dtype = find_dtype(values.dtype.name)
     if dtype is None or dtype.kind not in ("float", "integer") or not (values == values[:1]).all():
         return None

@@ -270,8 +270,8 @@ class OrbaxReader:
             return self._chunked[path]
 
     def can_share(self, tie: Tie) -> bool:
-        """Whether an alias can be stored as a second name of its canonical leaf's bytes."""
-        return len(tie.canonicals) == 1 and self.view_of(tie) is not None
+        """Whether an alias can be stored as a second name of its canonical leaf's bytes; there are some."""
+        return len(tie.canonicals) == 1 and bool(self.specs()[tie.canonicals[0]].size) and self.view_of(tie) is not None
 
     def view_of(self, tie: Tie) -> Permuted | None:
         """Returns the metadata under which the canonical leaf's bytes are the alias, if there is one."""
