@@ -18,9 +18,7 @@ print(report.bytes_before - report.bytes_after)
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
     from tiecli.errors import TiecliError as TiecliError
     from tiecli.keypaths import KeyPath as KeyPath
     from tiecli.leaves import LeafSpec as LeafSpec
-    from tiecli.lint.report import LintReport as LintReport
+    from tiecli.linting.report import LintReport as LintReport
     from tiecli.manifest import Manifest as Manifest
     from tiecli.plan import TieRequest as TieRequest
     from tiecli.reports import ApplyReport as ApplyReport
@@ -70,7 +68,7 @@ _HOMES = {
     "KeyPath": "tiecli.keypaths",
     "LeafSpec": "tiecli.leaves",
     "LintOptions": "tiecli.verbs.lint",
-    "LintReport": "tiecli.lint.report",
+    "LintReport": "tiecli.linting.report",
     "Manifest": "tiecli.manifest",
     "Target": "tiecli.checkpoints.protocol",
     "Tie": "tiecli.ties",
@@ -92,18 +90,6 @@ _HOMES = {
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605  # spelled once, above
-
-
-class _Package(ModuleType):
-    """This package: what it promises keeps its names, though `tiecli.lint` is a package of its own, too."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        # Importing a module sets its name in the package that holds it.
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> object:

@@ -25,10 +25,10 @@ from generate import Checkpoint, plan_big, plan_small, write_file
 
 from tiecli.checkpoints import open_reader
 from tiecli.checkpoints.survey.walking import find_units
-from tiecli.lint.engine import run_rules
-from tiecli.lint.registry import list_rules
-from tiecli.lint.statistics import take_statistics
-from tiecli.lint.subject import Subject
+from tiecli.linting.engine import run_rules
+from tiecli.linting.registry import list_rules
+from tiecli.linting.statistics import take_statistics
+from tiecli.linting.subject import Subject
 
 ROUNDS = 9
 TARGET = 0.60

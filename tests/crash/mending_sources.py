@@ -13,7 +13,7 @@ from tests.crash.sources import LEAVES, make_directory, make_file, make_sharded
 from tests.unit.checkpoints.mendings import fix
 from tests.unit.checkpoints.safetensors.files import describe, put_together
 from tiecli.checkpoints.survey.units import Unit
-from tiecli.lint.edits import (
+from tiecli.linting.edits import (
     DropLeaf,
     Edit,
     JoinDatabases,

@@ -13,8 +13,8 @@ import pytest
 import tiecli
 from tests.lint.building import llama, write_file, write_json, write_llama, write_shards
 from tiecli.errors import SettingsError, UnreadableFileError
-from tiecli.lint import checking, engine, registry, workers
-from tiecli.lint.rule import Finding, Rule
+from tiecli.linting import checking, engine, registry, workers
+from tiecli.linting.rule import Finding, Rule
 
 Run = Callable[..., Any]
 FIXTURES = Path(__file__).parents[2] / "fixtures"

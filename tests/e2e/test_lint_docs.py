@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tiecli.lint.settings import Choices, combine
-from tiecli.lint.settingsfile import parse_settings
+from tiecli.linting.settings import Choices, combine
+from tiecli.linting.settingsfile import parse_settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "lint.md").read_text()
 (EXAMPLE,) = re.findall(r"^```toml\n(\[tool\.tiecli\.lint\].*?)^```$", PAGE, re.MULTILINE | re.DOTALL)

@@ -14,12 +14,12 @@ from tiecli.checkpoints import open_reader
 from tiecli.checkpoints.survey.units import Unit
 from tiecli.checkpoints.survey.walking import find_units
 from tiecli.errors import TiecliError
-from tiecli.lint.declaring import DeclaredPair
-from tiecli.lint.edits import DropLeaf, Edit, RenameLeaf, SetMember, TieLeaves, UntieLeaf
-from tiecli.lint.engine import run_rules
-from tiecli.lint.registry import find_rule, list_rules
-from tiecli.lint.rule import Finding
-from tiecli.lint.subject import Subject
+from tiecli.linting.declaring import DeclaredPair
+from tiecli.linting.edits import DropLeaf, Edit, RenameLeaf, SetMember, TieLeaves, UntieLeaf
+from tiecli.linting.engine import run_rules
+from tiecli.linting.registry import find_rule, list_rules
+from tiecli.linting.rule import Finding
+from tiecli.linting.subject import Subject
 from tiecli.verbs.fixing import choose_fixes, mend_all, plan_fixes
 
 CASES: list[Case] = [case for case in ALL if case.raises]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -61,7 +60,6 @@ def test_interrupted_run_leaves_nothing(large: Path, tmp_path: Path) -> None:
 
 def test_no_room_for_the_output(large: Path, tmp_path: Path) -> None:
     """A limit of the system is reported by name, and the stage is gone."""
-
     # Set by the process itself: to fork one that has loaded JAX, as others here do, is warned of.
     limited = "import os, resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); " + (
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)); os.execv(sys.argv[1], sys.argv[1:])"

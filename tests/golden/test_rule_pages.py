@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tiecli.lint.registry import list_rules
+from tiecli.linting.registry import list_rules
 from tiecli.render.lint.pages import index_to_markdown, rule_to_markdown
 
 PAGES = Path(__file__).parents[2] / "docs" / "rules"

@@ -10,7 +10,7 @@ from tests.lint.building import Case
 from tests.lint.cases_orb import CASES
 from tests.lint.test_orbax_layouts import find
 from tiecli.checkpoints.survey.units import Unit
-from tiecli.lint.edits import DropMember, Edit, JoinDatabases, RemovePath, SetMember, WriteText
+from tiecli.linting.edits import DropMember, Edit, JoinDatabases, RemovePath, SetMember, WriteText
 from tiecli.verbs.fixing import mend
 
 BAD = [case for case in CASES if case.raises]

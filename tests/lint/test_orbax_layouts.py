@@ -13,10 +13,10 @@ from tests.lint.orbax_items import write_item
 from tests.peer.orbax_ties import CASES, LAYOUTS, ROOT, Case
 from tiecli.checkpoints.survey.orbax import survey_orbax
 from tiecli.checkpoints.survey.units import Unit
-from tiecli.lint.engine import run_rules
-from tiecli.lint.registry import CODES, find_rule
-from tiecli.lint.rule import Finding
-from tiecli.lint.subject import Subject
+from tiecli.linting.engine import run_rules
+from tiecli.linting.registry import CODES, find_rule
+from tiecli.linting.rule import Finding
+from tiecli.linting.subject import Subject
 from tiecli.plan import Mode
 
 OURS = [find_rule(code) for code in CODES if code.startswith(("ORB", "OPT"))]

@@ -10,10 +10,10 @@ import pytest
 
 from tests.lint.building import Case
 from tiecli.checkpoints.survey.walking import find_units
-from tiecli.lint.declaring import DeclaredPair
-from tiecli.lint.engine import run_rules
-from tiecli.lint.registry import CODES, find_rule, list_rules
-from tiecli.lint.subject import Subject
+from tiecli.linting.declaring import DeclaredPair
+from tiecli.linting.engine import run_rules
+from tiecli.linting.registry import CODES, find_rule, list_rules
+from tiecli.linting.subject import Subject
 
 FAMILIES = sorted({code[:3].lower() for code in CODES})
 CASES: list[Case] = [case for family in FAMILIES for case in import_module(f"tests.lint.cases_{family}").CASES]

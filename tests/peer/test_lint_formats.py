@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 
 from tests.unit.render.lint_reports import BROKEN, CLEAN, DRIFTED, EMPTY, FOUND, MENDED, RUN7
-from tiecli.lint.report import LintReport
+from tiecli.linting.report import LintReport
 from tiecli.render.lint import render_lint
 
 SARIF = "https://raw.githubusercontent.com/oasis-tcs/sarif-spec/master/Schemata/sarif-schema-2.1.0.json"

@@ -13,8 +13,8 @@ import pytest
 from tests.lint.building import write_json
 from tests.lint.test_orbax_layouts import OURS, find
 from tiecli.checkpoints.survey.walking import find_units
-from tiecli.lint.engine import run_rules
-from tiecli.lint.subject import Subject
+from tiecli.linting.engine import run_rules
+from tiecli.linting.subject import Subject
 
 Tree = dict[str, Any]
 

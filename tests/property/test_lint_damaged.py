@@ -14,9 +14,9 @@ from tests.unit.checkpoints.safetensors.files import put_together
 from tiecli.checkpoints.storedfile import open_stored
 from tiecli.checkpoints.survey.units import Unit
 from tiecli.errors import TiecliError
-from tiecli.lint.engine import Outcome, run_rules
-from tiecli.lint.registry import list_rules
-from tiecli.lint.subject import Subject
+from tiecli.linting.engine import Outcome, run_rules
+from tiecli.linting.registry import list_rules
+from tiecli.linting.subject import Subject
 
 INDEX = "model.safetensors.index.json"
 FILES = ("a.safetensors", "b.safetensors")

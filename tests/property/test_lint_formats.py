@@ -14,9 +14,9 @@ from tests.property.test_find_formats import kept
 from tests.unit.checkpoints.orbax.items import Keys, write_item
 from tests.unit.detect.leaves_on_disk import store
 from tiecli.checkpoints.survey.walking import find_units
-from tiecli.lint.engine import run_rules
-from tiecli.lint.registry import find_rule
-from tiecli.lint.subject import Subject
+from tiecli.linting.engine import run_rules
+from tiecli.linting.registry import find_rule
+from tiecli.linting.subject import Subject
 
 RULES = [
     find_rule(code)

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from tests.lint.building import write_raw
 from tiecli.checkpoints.survey.units import Unit
-from tiecli.lint.rule import Finding
-from tiecli.lint.rules.key001 import RULE as WRAPPED
-from tiecli.lint.rules.key002 import RULE as ADAPTED
-from tiecli.lint.rules.key003 import RULE as INCOMPLETE
-from tiecli.lint.subject import Subject
+from tiecli.linting.rule import Finding
+from tiecli.linting.rules.key001 import RULE as WRAPPED
+from tiecli.linting.rules.key002 import RULE as ADAPTED
+from tiecli.linting.rules.key003 import RULE as INCOMPLETE
+from tiecli.linting.subject import Subject
 
 PARTS = ("attn.q", "attn.k", "attn.v", "attn.o", "mlp.up", "mlp.down", "norm1", "norm2")
 words = st.sampled_from(

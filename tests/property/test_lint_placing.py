@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.lint.building import write_raw
 from tiecli.checkpoints.survey.units import Unit
-from tiecli.lint.rules.idx005 import RULE as TOTALS
-from tiecli.lint.subject import Subject
+from tiecli.linting.rules.idx005 import RULE as TOTALS
+from tiecli.linting.subject import Subject
 
 INDEX = "model.safetensors.index.json"
 FILES = ("1.safetensors", "2.safetensors", "3.safetensors")

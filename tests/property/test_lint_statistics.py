@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tests.unit.detect.leaves_on_disk import store
 from tiecli.leaves import DTYPES, DType
-from tiecli.lint.statistics import LeafStatistics, take_statistics
+from tiecli.linting.statistics import LeafStatistics, take_statistics
 
 FLOATS = [dtype for dtype in DTYPES.values() if dtype.kind in ("float", "complex")]
 OTHERS = [dtype for dtype in DTYPES.values() if dtype.kind in ("integer", "bool", "packed")]

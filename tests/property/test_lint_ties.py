@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from tests.lint.building import write_raw
 from tiecli.checkpoints.survey.units import Unit
-from tiecli.lint.engine import run_rules
-from tiecli.lint.registry import find_rule
-from tiecli.lint.rule import Finding
-from tiecli.lint.subject import Subject
+from tiecli.linting.engine import run_rules
+from tiecli.linting.registry import find_rule
+from tiecli.linting.rule import Finding
+from tiecli.linting.subject import Subject
 
 RULES = [find_rule(f"TIE{number:03}") for number in (1, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 18)]
 CLASSES = (

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from tests.lint.building import write_file
 from tiecli.architectures.vocabularies import read_vocabularies
 from tiecli.checkpoints.survey.units import Unit
-from tiecli.lint.rules.cfg001 import RULE as MISMATCH
-from tiecli.lint.rules.cfg002 import RULE as BELOW
-from tiecli.lint.subject import Subject
+from tiecli.linting.rules.cfg001 import RULE as MISMATCH
+from tiecli.linting.rules.cfg002 import RULE as BELOW
+from tiecli.linting.subject import Subject
 
 KEYS = ["vocab_size", "text_config", "decoder", "pad_vocab_size_multiple", "type_vocab_size", "architectures", "x"]
 scalars = st.none() | st.booleans() | st.integers(-3, 50) | st.integers() | st.floats() | st.text(max_size=4)

@@ -18,7 +18,7 @@ from tests.unit.checkpoints.safetensors.surgery import take_stock
 from tiecli.checkpoints.staging import is_stage
 from tiecli.checkpoints.survey.units import Unit
 from tiecli.errors import TiecliError
-from tiecli.lint.edits import (
+from tiecli.linting.edits import (
     DropLeaf,
     DropMember,
     Edit,

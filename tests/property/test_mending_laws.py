@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.lint.building import Leaf, write_json, write_shards
 from tests.unit.checkpoints.mendings import fix, mend_at, read_leaves, read_metadata
 from tiecli.checkpoints import open_reader
-from tiecli.lint.edits import (
+from tiecli.linting.edits import (
     DropLeaf,
     DropMember,
     Edit,

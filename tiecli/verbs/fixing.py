@@ -22,10 +22,10 @@ from tiecli.errors import (
     UnreadableFileError,
     UsageError,
 )
-from tiecli.lint.describing import describe_edit
-from tiecli.lint.edits import TieLeaves, UntieLeaf
-from tiecli.lint.report import AppliedFix
-from tiecli.lint.rule import Finding, Fix
+from tiecli.linting.describing import describe_edit
+from tiecli.linting.edits import TieLeaves, UntieLeaf
+from tiecli.linting.report import AppliedFix
+from tiecli.linting.rule import Finding, Fix
 from tiecli.plan import TieRequest
 from tiecli.transforms import Transform
 from tiecli.verbs.gathering import CodedFix, gather_changes, group_fixes

@@ -9,7 +9,7 @@ from tiecli.checkpoints.mending.changes import Changes, check_name
 from tiecli.checkpoints.orbax.joining import join_databases
 from tiecli.checkpoints.survey.units import Unit
 from tiecli.errors import CheckpointError, FixError, TiecliError, UnreadableFileError
-from tiecli.lint.edits import (
+from tiecli.linting.edits import (
     DropLeaf,
     DropMember,
     Edit,
@@ -26,7 +26,7 @@ from tiecli.lint.edits import (
     UntieLeaf,
     WriteText,
 )
-from tiecli.lint.rule import Fix
+from tiecli.linting.rule import Fix
 
 CodedFix = tuple[str, Fix]
 """The code of a rule, and a fix for what it found."""

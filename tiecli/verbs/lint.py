@@ -15,14 +15,14 @@ from tiecli.checkpoints.survey.safetensors import list_names
 from tiecli.checkpoints.survey.units import Unit, list_units
 from tiecli.checkpoints.survey.walking import find_all
 from tiecli.errors import SettingsError, TiecliError
-from tiecli.lint.baseline import Baseline, Sifted, parse_baseline, sift
-from tiecli.lint.checking import Checked, check_unit, spell_path
-from tiecli.lint.declaring import DeclaredPair
-from tiecli.lint.report import AppliedFix, FailOn, LintFailure, LintReport, Unchecked, sort_findings
-from tiecli.lint.rule import Finding
-from tiecli.lint.settings import Choices, FileSettings, Level, Settings, combine
-from tiecli.lint.settingsfile import load_settings
-from tiecli.lint.workers import check_units
+from tiecli.linting.baseline import Baseline, Sifted, parse_baseline, sift
+from tiecli.linting.checking import Checked, check_unit, spell_path
+from tiecli.linting.declaring import DeclaredPair
+from tiecli.linting.report import AppliedFix, FailOn, LintFailure, LintReport, Unchecked, sort_findings
+from tiecli.linting.rule import Finding
+from tiecli.linting.settings import Choices, FileSettings, Level, Settings, combine
+from tiecli.linting.settingsfile import load_settings
+from tiecli.linting.workers import check_units
 
 Fixing = Literal["none", "safe", "unsafe"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from safetensors import safe_open
 
 from tiecli.checkpoints.survey.walking import find_units
-from tiecli.lint.edits import Edit
-from tiecli.lint.rule import Fix
+from tiecli.linting.edits import Edit
+from tiecli.linting.rule import Fix
 from tiecli.verbs.fixing import CodedFix, Mended, mend_round
 
 

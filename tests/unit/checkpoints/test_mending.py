@@ -11,7 +11,7 @@ import pytest
 from tests.lint.building import draw, write_file, write_json, write_llama, write_raw, write_shards
 from tests.unit.checkpoints.mendings import edit_at, fix, mend_at, read_leaves, read_metadata, refuse_at
 from tests.unit.checkpoints.safetensors.surgery import take_stock
-from tiecli.lint.edits import (
+from tiecli.linting.edits import (
     DropLeaf,
     DropMember,
     IndexLeaf,

@@ -17,7 +17,7 @@ from tests.unit.checkpoints.safetensors.surgery import take_stock
 from tiecli.checkpoints import staging
 from tiecli.checkpoints.survey.units import Unit
 from tiecli.errors import InPlaceError, SourceChangedError, TargetError
-from tiecli.lint.edits import (
+from tiecli.linting.edits import (
     DropLeaf,
     DropMember,
     Edit,

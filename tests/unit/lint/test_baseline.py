@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tiecli.errors import SettingsError
-from tiecli.lint.baseline import Baseline, baseline_to_json, parse_baseline, sift
-from tiecli.lint.fingerprints import take_fingerprint
-from tiecli.lint.report import ReportedFinding
-from tiecli.lint.rule import Finding
+from tiecli.linting.baseline import Baseline, baseline_to_json, parse_baseline, sift
+from tiecli.linting.fingerprints import take_fingerprint
+from tiecli.linting.report import ReportedFinding
+from tiecli.linting.rule import Finding
 
 
 def finding(checkpoint: str, code: str = "STF001", fact: str = "") -> ReportedFinding:

@@ -15,8 +15,8 @@ from tests.unit.checkpoints.safetensors.surgery import take_stock
 from tiecli.checkpoints.survey.units import Unit
 from tiecli.checkpoints.survey.walking import find_units
 from tiecli.errors import InPlaceError
-from tiecli.lint.describing import describe_edit
-from tiecli.lint.edits import (
+from tiecli.linting.describing import describe_edit
+from tiecli.linting.edits import (
     DropLeaf,
     DropMember,
     Edit,
@@ -33,7 +33,7 @@ from tiecli.lint.edits import (
     UntieLeaf,
     WriteText,
 )
-from tiecli.lint.rule import Finding
+from tiecli.linting.rule import Finding
 from tiecli.verbs.fixing import CodedFix, choose_fixes, mend, mend_all, plan_fixes
 from tiecli.verbs.gathering import group_fixes
 

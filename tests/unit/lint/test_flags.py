@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tiecli.architectures.configs import FLAG, find_class, read_flag
-from tiecli.lint.edits import SetMember
-from tiecli.lint.flags import edit_flag
+from tiecli.linting.edits import SetMember
+from tiecli.linting.flags import edit_flag
 
 LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
 LLAVA = {"architectures": ["LlavaForConditionalGeneration"], "model_type": "llava"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tiecli.lint.frameworks import guess_format
+from tiecli.linting.frameworks import guess_format
 
 
 @pytest.mark.parametrize(

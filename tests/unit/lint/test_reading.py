@@ -19,11 +19,11 @@ from tiecli.checkpoints.protocol import Piece
 from tiecli.checkpoints.survey.walking import find_units
 from tiecli.errors import CheckpointError
 from tiecli.keypaths import KeyPath
-from tiecli.lint.declaring import DeclaredPair
-from tiecli.lint.engine import Outcome, run_rules
-from tiecli.lint.registry import find_rule
-from tiecli.lint.statistics import BLOCK_NBYTES, take_statistics
-from tiecli.lint.subject import Subject
+from tiecli.linting.declaring import DeclaredPair
+from tiecli.linting.engine import Outcome, run_rules
+from tiecli.linting.registry import find_rule
+from tiecli.linting.statistics import BLOCK_NBYTES, take_statistics
+from tiecli.linting.subject import Subject
 
 DATA = ("TIE002", "TIE003", "TIE004", "TIE016", "TIE017", "DUP001", "NUM001", "NUM002", "NUM003", "NUM005")
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"

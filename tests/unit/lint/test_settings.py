@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from tiecli.errors import SettingsError
-from tiecli.lint.declaring import DeclaredPair
-from tiecli.lint.registry import CODES
-from tiecli.lint.selection import check_selectors, find_code, list_defaults, select_codes
-from tiecli.lint.settings import Choices, FileSettings, Ignore, Settings, combine
-from tiecli.lint.settingsfile import find_settings, load_settings, parse_settings
+from tiecli.linting.declaring import DeclaredPair
+from tiecli.linting.registry import CODES
+from tiecli.linting.selection import check_selectors, find_code, list_defaults, select_codes
+from tiecli.linting.settings import Choices, FileSettings, Ignore, Settings, combine
+from tiecli.linting.settingsfile import find_settings, load_settings, parse_settings
 
 
 def test_a_selector_stands_for_all_that_it_matches() -> None:

@@ -12,12 +12,12 @@ import pytest
 from tests.lint.building import Leaf, write_file, write_json
 from tests.lint.converting import write_item
 from tiecli.checkpoints.survey.walking import find_units
-from tiecli.lint.declaring import DeclaredPair
-from tiecli.lint.edits import SetMember, TieLeaves
-from tiecli.lint.engine import run_rules
-from tiecli.lint.registry import find_rule
-from tiecli.lint.rule import Finding
-from tiecli.lint.subject import Subject
+from tiecli.linting.declaring import DeclaredPair
+from tiecli.linting.edits import SetMember, TieLeaves
+from tiecli.linting.engine import run_rules
+from tiecli.linting.registry import find_rule
+from tiecli.linting.rule import Finding
+from tiecli.linting.subject import Subject
 
 RULES = [find_rule(code) for code in ("TIE002", "TIE003", "TIE004", "TIE016", "TIE017", "DUP001")]
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"

@@ -12,10 +12,10 @@ import pytest
 from tests.lint.building import Leaf, llama, write_file, write_json, write_llama, write_shards
 from tests.lint.converting import write_item
 from tiecli.checkpoints.survey.walking import find_units
-from tiecli.lint.aliases import Aliases
-from tiecli.lint.declaring import DeclaredPair
-from tiecli.lint.listing import knows_all_names
-from tiecli.lint.subject import Subject
+from tiecli.linting.aliases import Aliases
+from tiecli.linting.declaring import DeclaredPair
+from tiecli.linting.listing import knows_all_names
+from tiecli.linting.subject import Subject
 
 EMBED, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")

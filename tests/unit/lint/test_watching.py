@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests.unit.detect.leaves_on_disk import at, store
-from tiecli.lint.statistics import take_statistics
-from tiecli.lint.watching import Watch
+from tiecli.linting.statistics import take_statistics
+from tiecli.linting.watching import Watch
 
 Runs = list[tuple[int, int]]
 

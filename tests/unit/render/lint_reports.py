@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tiecli.lint.report import AppliedFix, LintFailure, LintReport, ReportedFinding, Unchecked
-from tiecli.lint.rule import Fix
+from tiecli.linting.report import AppliedFix, LintFailure, LintReport, ReportedFinding, Unchecked
+from tiecli.linting.rule import Fix
 
 RUN7, RUN8 = "checkpoints/run7", "checkpoints/run8"
 DRIFTED = ReportedFinding(

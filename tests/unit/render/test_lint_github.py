@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.unit.render.lint_reports import BROKEN, CLEAN, DRIFTED, FAILURES, FOUND, RUN7, SIZE, TAG
-from tiecli.lint.report import LintReport
+from tiecli.linting.report import LintReport
 from tiecli.render.lint import render_lint
 
 

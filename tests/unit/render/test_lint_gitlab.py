@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tests.unit.render.lint_reports import BROKEN, CLEAN, DRIFTED, FOUND, RUN7, RUN8, SIZE
-from tiecli.lint.report import LintReport
+from tiecli.linting.report import LintReport
 from tiecli.render.lint import render_lint
 
 

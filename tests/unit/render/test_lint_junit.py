@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tests.unit.render.lint_reports import BROKEN, CLEAN, DRIFTED, EMPTY, FOUND, MENDED, RUN7, SIZE
-from tiecli.lint.report import LintReport
+from tiecli.linting.report import LintReport
 from tiecli.render.lint import render_lint
 
 KINDS = {"failures": "failure", "errors": "error", "skipped": "skipped"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jsonschema
 
-from tiecli.lint.registry import find_rule, list_rules
+from tiecli.linting.registry import find_rule, list_rules
 from tiecli.render.lines import plain_text
 from tiecli.render.lint.pages import (
     index_to_markdown,

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from tests.unit.render.lint_reports import BROKEN, CLEAN, EMPTY, FOUND, MENDED, RUN8, SIZE
-from tiecli.lint.report import LintReport
+from tiecli.linting.report import LintReport
 from tiecli.render.lint import render_lint
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "schemas" / "lint.schema.json").read_text())

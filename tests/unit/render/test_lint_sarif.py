@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.unit.render.lint_reports import BROKEN, CLEAN, DRIFTED, FOUND, RUN7, RUN8, SIZE, TAG
-from tiecli.lint.registry import CODES, find_rule
-from tiecli.lint.report import LintReport
+from tiecli.linting.registry import CODES, find_rule
+from tiecli.linting.report import LintReport
 from tiecli.render.lint import render_lint, sarif
 
 

@@ -18,8 +18,8 @@ from tests.unit.render.lint_reports import (
     SIZE,
     UNCHECKED,
 )
-from tiecli.lint.registry import find_rule
-from tiecli.lint.report import LintReport, Unchecked
+from tiecli.linting.registry import find_rule
+from tiecli.linting.report import LintReport, Unchecked
 from tiecli.render.lint import render_lint
 from tiecli.render.lint.wording import sum_up
 

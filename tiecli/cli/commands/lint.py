@@ -39,8 +39,8 @@ from tiecli.cli.options import Json, replace_text
 from tiecli.errors import UsageError
 
 if TYPE_CHECKING:
-    from tiecli.lint.report import LintReport
-    from tiecli.lint.settings import FileSettings
+    from tiecli.linting.report import LintReport
+    from tiecli.linting.settings import FileSettings
 
 
 def run_lint(
@@ -105,7 +105,7 @@ def run_lint(
 
 
 def _read_settings(config: Path | None, *, no_config: bool) -> FileSettings | None:
-    from tiecli.lint.settingsfile import find_settings, load_settings
+    from tiecli.linting.settingsfile import find_settings, load_settings
 
     if no_config and config is not None:
         raise UsageError("--config and --no-config exclude each other", "Give one of them.")
@@ -116,11 +116,11 @@ def _read_settings(config: Path | None, *, no_config: bool) -> FileSettings | No
 
 def _show_rules(explain: str | None, *, as_json: bool) -> int:
     """Shows the page about one rule, or the list of all."""
-    from tiecli.lint import registry
+    from tiecli.linting import registry
     from tiecli.render.lint.pages import rule_to_lines, rules_to_json, rules_to_text
 
     if explain is not None:
-        from tiecli.lint.selection import find_code
+        from tiecli.linting.selection import find_code
 
         rules = [registry.find_rule(find_code(explain, "--explain"))]
     else:
@@ -136,7 +136,7 @@ def _write_baseline(report: LintReport, path: Path) -> LintReport:
     """Writes what was found as known, and gives the report without it."""
     import json
 
-    from tiecli.lint.baseline import baseline_to_json
+    from tiecli.linting.baseline import baseline_to_json
 
     if report.failures:
         # What could not be looked at would be new tomorrow.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Literal
 
-from tiecli.lint.report import LintReport
+from tiecli.linting.report import LintReport
 
 Style = Literal["text", "full", "json", "jsonl", "github", "gitlab", "junit", "sarif"]
 

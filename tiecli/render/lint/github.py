@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from tiecli.lint.report import LintReport
-from tiecli.lint.rule import SEVERITIES, Severity
+from tiecli.linting.report import LintReport
+from tiecli.linting.rule import SEVERITIES, Severity
 from tiecli.render.lines import count_of, escape
 from tiecli.render.lint.wording import sum_up, word_failure, word_finding
 

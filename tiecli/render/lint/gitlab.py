@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tiecli.lint.report import LintReport, Unchecked
-from tiecli.lint.rule import Severity
+from tiecli.linting.report import LintReport, Unchecked
+from tiecli.linting.rule import Severity
 from tiecli.render.jsontext import encode_json
 from tiecli.render.lines import count_of, escape
 from tiecli.render.lint.identities import digest, identify_findings

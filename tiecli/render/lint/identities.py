@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from tiecli.lint.report import ReportedFinding
+from tiecli.linting.report import ReportedFinding
 
 
 def identify_findings(findings: Iterable[ReportedFinding]) -> Iterator[tuple[ReportedFinding, str]]:

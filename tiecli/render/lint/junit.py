@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from xml.etree import ElementTree as ET  # only written, never parsed
 
-from tiecli.lint.report import FailOn, LintFailure, LintReport, ReportedFinding, Unchecked, is_at_least
+from tiecli.linting.report import FailOn, LintFailure, LintReport, ReportedFinding, Unchecked, is_at_least
 from tiecli.render.lines import escape
 from tiecli.render.lint.wording import word_failure, word_finding
 

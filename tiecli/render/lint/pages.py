@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tiecli.lint.rule import Cure, Format, Need, Rule
+from tiecli.linting.rule import Cure, Format, Need, Rule
 from tiecli.render.lines import Line, Span, align_columns, line
 
 SCHEMA = "tiecli.rules/1"

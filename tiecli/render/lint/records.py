@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from tiecli.lint.report import AppliedFix, LintFailure, LintReport, ReportedFinding, Unchecked
-from tiecli.lint.rule import SEVERITIES
+from tiecli.linting.report import AppliedFix, LintFailure, LintReport, ReportedFinding, Unchecked
+from tiecli.linting.rule import SEVERITIES
 from tiecli.render.jsontext import encode_json
 
 SCHEMA = "tiecli.lint/1"

@@ -7,9 +7,9 @@ from importlib.metadata import version
 from itertools import islice
 from urllib.parse import quote
 
-from tiecli.lint.registry import find_rule, list_rules
-from tiecli.lint.report import LintReport, ReportedFinding
-from tiecli.lint.rule import SEVERITIES, Rule, Severity
+from tiecli.linting.registry import find_rule, list_rules
+from tiecli.linting.report import LintReport, ReportedFinding
+from tiecli.linting.rule import SEVERITIES, Rule, Severity
 from tiecli.render.jsontext import encode_json
 from tiecli.render.lines import escape
 from tiecli.render.lint.identities import identify_findings

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tiecli.lint.registry import find_rule
-from tiecli.lint.report import AppliedFix, LintFailure, LintReport, ReportedFinding, Unchecked
+from tiecli.linting.registry import find_rule
+from tiecli.linting.report import AppliedFix, LintFailure, LintReport, ReportedFinding, Unchecked
 from tiecli.render.lines import Line, line, plain_text
 from tiecli.render.lint.wording import sum_up
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tiecli.lint.report import LintFailure, LintReport, ReportedFinding
-from tiecli.lint.rule import SEVERITIES, Severity
+from tiecli.linting.report import LintFailure, LintReport, ReportedFinding
+from tiecli.linting.rule import SEVERITIES, Severity
 from tiecli.render.lines import count_of
 
 _PLURALS: dict[Severity, str] = {"error": "errors", "warning": "warnings", "info": "info"}
