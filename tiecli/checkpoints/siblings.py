@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tiecli.checkpoints.orbax.directories import list_directory, list_items
-from tiecli.checkpoints.orbax.reader import OrbaxReader
-from tiecli.checkpoints.protocol import CheckpointReader
-from tiecli.checkpoints.safetensors.reader import SafetensorsReader
 from tiecli.checkpoints.storedfile import reading
+
+if TYPE_CHECKING:
+    from tiecli.checkpoints.protocol import CheckpointReader
 
 _SUFFIX = ".safetensors"
 _STATE = "optim"
@@ -21,23 +21,27 @@ def list_siblings(reader: CheckpointReader) -> tuple[Path, ...]:
         UnreadableFileError: The system refuses to list a directory.
     """
     with reading(str(reader.root)):
-        if isinstance(reader, OrbaxReader):
-            location = reader.location
-            if location.step is None or location.item == location.step:
-                return ()
-            parts = list_items(location.step, list_directory(location.step))
-            return tuple(
-                location.step / part.name for part in parts if part.kind == "tree" and part.name != location.item.name
-            )
-        if not isinstance(reader, SafetensorsReader):
-            return ()
-        directory = reader.location.directory
-        names = sorted(list_directory(directory).files)
+        if reader.format == "orbax":
+            return _list_items(reader)
+        directory = reader.root if reader.root.is_dir() else reader.root.parent
+        names = sorted(path.name for path in directory.iterdir())
         return tuple(
             directory / name
             for name in names
             if name.startswith(_STATE) and name.endswith(_SUFFIX) and name not in reader.files
         )
+
+
+def _list_items(reader: CheckpointReader) -> tuple[Path, ...]:
+    # Here, since a safetensors checkpoint waits for nothing of Orbax.
+    from tiecli.checkpoints.orbax.directories import list_directory, list_items
+    from tiecli.checkpoints.orbax.reader import OrbaxReader
+
+    location = reader.location if isinstance(reader, OrbaxReader) else None
+    if location is None or location.step is None or location.item == location.step:
+        return ()
+    parts = list_items(location.step, list_directory(location.step))
+    return tuple(location.step / part.name for part in parts if part.kind == "tree" and part.name != location.item.name)
 
 
 def find_place(reader: CheckpointReader, written: Path) -> Path:
@@ -47,6 +51,9 @@ def find_place(reader: CheckpointReader, written: Path) -> Path:
         reader: The checkpoint.
         written: Where it was written as a whole.
     """
-    if isinstance(reader, OrbaxReader) and reader.location.item.is_relative_to(reader.root):
-        return written / reader.location.item.relative_to(reader.root)
-    return written
+    if reader.format != "orbax":
+        return written
+    from tiecli.checkpoints.orbax.reader import OrbaxReader
+
+    item = reader.location.item if isinstance(reader, OrbaxReader) else reader.root
+    return written / item.relative_to(reader.root) if item.is_relative_to(reader.root) else written

@@ -7,18 +7,7 @@ the two were trained apart, the canonical leaf's state takes the alias's up firs
 
 from __future__ import annotations
 
-from tiecli.moments.planning import StatePlan, plan_state
-from tiecli.moments.rules import CarriedSlot, Policy, Regime
-from tiecli.moments.surveying import survey_state
-from tiecli.moments.untying import RestoredState, plan_restored
+from tiecli.moments.rules import CarriedSlot, Policy, Regime, RestoredState, StatePlan
 
-__all__ = [
-    "CarriedSlot",
-    "Policy",
-    "Regime",
-    "RestoredState",
-    "StatePlan",
-    "plan_restored",
-    "plan_state",
-    "survey_state",
-]
+# Planning is imported where there is state to plan for, which most checkpoints lack.
+__all__ = ["CarriedSlot", "Policy", "Regime", "RestoredState", "StatePlan"]

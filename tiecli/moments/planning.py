@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 
 from tiecli.checkpoints.protocol import CheckpointReader
 from tiecli.errors import StateConflictError, TransformMismatchError
@@ -12,7 +11,7 @@ from tiecli.leaves import LeafSpec
 from tiecli.moments.companions import Companion, find_companions, find_globals
 from tiecli.moments.regimes import agrees, find_regime
 from tiecli.moments.resetting import reset_state
-from tiecli.moments.rules import CarriedSlot, Policy, Regime, Rule, choose_rule, qualify_rule
+from tiecli.moments.rules import Blocks, CarriedSlot, Policy, Regime, Rule, StatePlan, choose_rule, qualify_rule
 from tiecli.moments.slotties import find_slot_tie, guess_ties
 from tiecli.moments.surveying import StateSurvey, survey_state
 from tiecli.moments.values import Contribution, is_within, merged_blocks
@@ -20,25 +19,8 @@ from tiecli.slots import Keys, SlotTree
 from tiecli.ties import Tie
 from tiecli.transforms import SAME
 
-Blocks = Callable[[], Iterator[memoryview]]
-
 RESET = "`--state reset` begins the optimizer's state anew, its counts included."
 WITHOUT = "Save the parameters without optimizer state, and tie those."
-
-
-@dataclass(frozen=True, slots=True)
-class StatePlan:
-    """What becomes of the state of an optimizer.
-
-    Attributes:
-        slots: Every slot of every new alias.
-        rewritten: Leaves that get new values, each with what gives them as often as asked.
-        bare: New aliases that nothing is kept for, though something is for their canonical leaves.
-    """
-
-    slots: tuple[CarriedSlot, ...] = ()
-    rewritten: Mapping[KeyPath, Blocks] = field(default_factory=dict)
-    bare: tuple[KeyPath, ...] = ()
 
 
 def plan_state(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from tiecli.keypaths import KeyPath, spell_leaves
 from tiecli.slots import Kind
 from tiecli.ties import Tie
+
+Blocks = Callable[[], Iterator[memoryview]]
+"""Gives the bytes of a leaf, as often as it is asked."""
 
 Policy = Literal["carry", "reset"]
 """What to do with optimizer state: carry it across, or begin it anew, counts included."""
@@ -69,6 +73,36 @@ class CarriedSlot:
     def is_merged(self) -> bool:
         """Whether the canonical leaf's slot gets new values."""
         return self.regime in MERGED
+
+
+@dataclass(frozen=True, slots=True)
+class StatePlan:
+    """What becomes of the state of an optimizer.
+
+    Attributes:
+        slots: Every slot of every new alias.
+        rewritten: Leaves that get new values, each with what gives them as often as asked.
+        bare: New aliases that nothing is kept for, though something is for their canonical leaves.
+    """
+
+    slots: tuple[CarriedSlot, ...] = ()
+    rewritten: Mapping[KeyPath, Blocks] = field(default_factory=dict)
+    bare: tuple[KeyPath, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredState:
+    """What comes back with aliases.
+
+    Attributes:
+        along: Slots that the manifest records, which come back as it says.
+        copied: Slots that it does not, which become copies.
+        unknown: What is kept for canonical leaves alone, and has no known counterpart.
+    """
+
+    along: frozenset[KeyPath] = frozenset()
+    copied: tuple[CarriedSlot, ...] = ()
+    unknown: tuple[KeyPath, ...] = ()
 
 
 KEPT = Rule("one of two equal states kept")

@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 
 from tiecli.checkpoints.protocol import CheckpointReader
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
 from tiecli.moments.companions import Companion, find_companions
-from tiecli.moments.rules import COPIED, CarriedSlot
+from tiecli.moments.rules import COPIED, CarriedSlot, RestoredState
 from tiecli.moments.slotties import find_slot_tie, is_whole
 from tiecli.moments.surveying import StateSurvey, survey_state
 from tiecli.slots import Keys, SlotTree
 from tiecli.ties import Tie, TieSet
 from tiecli.transforms import SAME
-
-
-@dataclass(frozen=True, slots=True)
-class RestoredState:
-    """What comes back with aliases.
-
-    Attributes:
-        along: Slots that the manifest records, which come back as it says.
-        copied: Slots that it does not, which become copies.
-        unknown: What is kept for canonical leaves alone, and has no known counterpart.
-    """
-
-    along: frozenset[KeyPath] = frozenset()
-    copied: tuple[CarriedSlot, ...] = ()
-    unknown: tuple[KeyPath, ...] = ()
 
 
 def plan_restored(reader: CheckpointReader, restored: TieSet, recorded: Mapping[KeyPath, LeafSpec]) -> RestoredState:

@@ -10,7 +10,6 @@ from tiecli.checkpoints import open_reader
 from tiecli.checkpoints.protocol import CheckpointReader, Target
 from tiecli.checkpoints.siblings import find_place, list_siblings
 from tiecli.errors import CheckpointError
-from tiecli.moments import survey_state
 from tiecli.ties import Tie
 
 
@@ -26,6 +25,8 @@ def find_state_elsewhere(reader: CheckpointReader, ties: Sequence[Tie]) -> tuple
 
 
 def _keeps_state(path: Path, reader: CheckpointReader, wanted: set[tuple[str | int, ...]]) -> bool:
+    from tiecli.moments.surveying import survey_state
+
     try:
         with open_reader(path) as sibling:
             survey = survey_state(sibling, reader.specs())

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from tiecli.apply import is_as_tied
 from tiecli.checkpoints.protocol import CheckpointReader
-from tiecli.moments import RestoredState, plan_restored
+from tiecli.moments import RestoredState
 from tiecli.plan import Plan
 from tiecli.reports import ReportedSlot
-from tiecli.slots import SLOTS
+from tiecli.slots import SLOTS, tells_of_state
 from tiecli.ties import TieSet
 
 
@@ -19,6 +19,10 @@ def restore_state(reader: CheckpointReader, plan: Plan) -> RestoredState:
     records = manifest.by_alias if manifest else {}
     recorded = {alias: record.alias_spec for alias, record in records.items()}
     ties = [planned.tie for planned in plan.restored]
+    if not tells_of_state(path.keys for path in (*reader.specs(), *records)):
+        return RestoredState()
+    from tiecli.moments.untying import plan_restored
+
     parameters = [tie for tie in ties if tie.alias not in records or not records[tie.alias].slot]
     return plan_restored(reader, TieSet(tuple(parameters)), recorded)
 

@@ -15,10 +15,10 @@ from tiecli.errors import NothingToTieError
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
 from tiecli.manifest import TieRecord
-from tiecli.moments import CarriedSlot, Policy, StatePlan, plan_state
-from tiecli.moments.regimes import agrees
+from tiecli.moments import CarriedSlot, Policy, StatePlan
 from tiecli.plan import Plan, PlannedTie, Side, TieRequest, plan_tie
 from tiecli.reports import ReportedSlot
+from tiecli.slots import tells_of_state
 from tiecli.ties import Tie, TieSet
 from tiecli.transforms.steps import Scale
 
@@ -76,6 +76,10 @@ def carry_state(
         StateConflictError: There is no valid rule for it.
         NothingToTieError: The parameters are elsewhere, and no state of theirs is here.
     """
+    if parameters is None and not tells_of_state(path.keys for path in reader.specs()):
+        return StatePlan()
+    from tiecli.moments.planning import plan_state
+
     state = plan_state(reader, ties, policy, parameters.specs if parameters else None)
     if parameters is not None and not state.slots:
         names = ", ".join(f"`{tie.alias.spelling}`" for tie in ties[:3])
@@ -120,7 +124,11 @@ def _is_equal(reader: CheckpointReader, slot: CarriedSlot, state: StatePlan) -> 
     """Whether a slot must be what its canonical leaf's gives, or happens to be."""
     if any(path in state.rewritten for path in slot.tie.canonicals):
         return False
-    return slot.regime in ("replicas", "parameters", "counts") or agrees(reader, slot.tie)
+    if slot.regime in ("replicas", "parameters", "counts"):
+        return True
+    from tiecli.moments.regimes import agrees
+
+    return agrees(reader, slot.tie)
 
 
 def _give_up(reader: CheckpointReader, planned: PlannedTie, state: StatePlan) -> ProvenTie:
