@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from tiecli.keypaths import KeyPath
@@ -87,12 +87,15 @@ def find_companions(survey: StateSurvey) -> Mapping[Keys, tuple[Companion, ...]]
         for path in survey.leaves
         if path.keys not in known and (survey.is_state(path.keys) or path.keys[:-1] in modules)
     ]
-    owners = _index_owners(survey) if others else {}
     found: dict[Keys, list[Companion]] = {}
-    for path in others:
-        companion = _find_owner(path, survey.leaves[path], owners)
-        if companion is not None:
-            found.setdefault(companion.owner, []).append(companion)
+    for roots in _list_roots(survey) if others else ():
+        owners = _index_owners(report.parameters, roots)
+        for path in others:
+            companion = _find_owner(path, survey.leaves[path], owners)
+            if companion is not None:
+                found.setdefault(companion.owner, []).append(companion)
+        if found:
+            break
     return {owner: tuple(companions) for owner, companions in found.items()}
 
 
@@ -129,20 +132,25 @@ def _list_modules(trees: Iterable[SlotTree]) -> Iterator[Keys]:
     return (leaf.keys[:-1] for tree in trees if not tree.is_first for leaf in tree.held.values())
 
 
-def _index_owners(survey: StateSurvey) -> Mapping[Keys, tuple[Keys, Keys] | None]:
-    """Indexes parameters by their paths without what all begin with; None where two have one in common."""
-    parameters = survey.report.parameters
+def _list_roots(survey: StateSurvey) -> Iterator[Collection[Keys]]:
+    """Yields what parameters' paths may begin with that what is kept for them lacks, the likeliest first."""
     roots = {tree.root for tree in survey.report.trees}
+    if roots:
+        yield roots
+        return
+    for count in range(_DEEPEST + 1):
+        yield {keys[:count] for keys in survey.report.parameters if len(keys) > count}
+
+
+def _index_owners(parameters: Iterable[Keys], roots: Collection[Keys]) -> Mapping[Keys, tuple[Keys, Keys] | None]:
+    """Indexes parameters by their paths without their roots; None where two have one in common."""
     owners: dict[Keys, tuple[Keys, Keys] | None] = {}
+    lengths = {len(root) for root in roots}
     for keys in parameters:
-        if roots:
-            cuts = [root for root in roots if keys[: len(root)] == root]
-        else:
-            cuts = [keys[:count] for count in range(min(_DEEPEST + 1, len(keys)))]
-        for root in cuts:
-            rest = keys[len(root) :]
-            if rest:
-                owners[rest] = None if rest in owners else (keys, root)
+        for length in lengths:
+            if keys[:length] in roots and len(keys) > length:
+                rest = keys[length:]
+                owners[rest] = None if rest in owners else (keys, keys[:length])
     return owners
 
 

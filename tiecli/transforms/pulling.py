@@ -133,9 +133,11 @@ def _move_back(step: Structural, source: LeafSpec) -> list[Sequence[Step]] | Non
         case Slice():
             padded = _pad_back(step, source.shape)
             return None if padded is None else [padded]
-        case Repeat(axis, count):
+        case Repeat(axis, count) if source.size:
             before = (FULL,) * (axis % len(source.shape))
             return [(Slice((*before, Range(copy, None, count))),) for copy in range(count)]
+        case Repeat():
+            return [(Reshape(source.shape),)]
         case _:
             undone = inverse_steps(step, source)
             return None if undone is None else [undone]
