@@ -272,18 +272,22 @@ def _record_from_json(node: _Node) -> TieRecord:
 
 def _mode(node: _Node) -> Literal["omit", "alias"]:
     # Left out where it is `omit`, which is all that safetensors can do.
-    mode = node.text("mode") if isinstance(node.value, dict) and "mode" in node.value else "omit"
-    if mode not in ("omit", "alias"):
-        raise ManifestError(f"{node.place}.mode: expected `omit` or `alias`, found {mode!r:.60}", _HINT)
-    return "alias" if mode == "alias" else "omit"
+    return "alias" if _choose(node, "mode", ("omit", "alias")) == "alias" else "omit"
 
 
 def _slot(node: _Node) -> SlotState:
     # Left out of parameters, which most ties are of.
-    slot = node.text("slot") if isinstance(node.value, dict) and "slot" in node.value else ""
-    if slot not in ("", "kept", "merged"):
-        raise ManifestError(f"{node.place}.slot: expected `kept` or `merged`, found {slot!r:.60}", _HINT)
-    return "kept" if slot == "kept" else "merged" if slot == "merged" else ""
+    found = _choose(node, "slot", ("", "kept", "merged"))
+    return "kept" if found == "kept" else "merged" if found == "merged" else ""
+
+
+def _choose(node: _Node, name: str, choices: tuple[str, ...]) -> str:
+    """Gives a member that is one of a few texts, the first where it is left out."""
+    found = node.text(name) if isinstance(node.value, dict) and name in node.value else choices[0]
+    if found not in choices:
+        named = " or ".join(f"`{choice}`" for choice in choices if choice)
+        raise ManifestError(f"{node.place}.{name}: expected {named}, found {found!r:.60}", _HINT)
+    return found
 
 
 def _digest(value: object, place: str) -> str:

@@ -71,6 +71,7 @@ def _take_off(tree: SlotTree) -> SlotTree:
     """Takes the key off again that was put above all state."""
 
     def strip(leaves: Mapping[Keys, Leaf]) -> dict[Keys, Leaf]:
+        """Takes it off some leaves."""
         return {keys: leaf._replace(keys=leaf.keys[1:]) for keys, leaf in leaves.items()}
 
     return tree._replace(above=tree.above[1:], held=strip(tree.held), orphans=strip(tree.orphans))

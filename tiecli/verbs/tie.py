@@ -65,30 +65,37 @@ def tie(
         check_rewritable(reader)
         if target is not None:
             check_target(reader, target)
-        with track("comparing", sum(planned.alias_spec.nbytes for planned in work.plan.added)) as progress:
-            proven = prove_ties(reader, work.leaves, keep=keep, progress=progress)
-            slots = prove_slots(reader, work.plan, work.state, keep=keep, progress=progress)
-        change = _change_config(reader, work.leaves, target)
-        report = _report(reader, work.plan, proven, change, work.shared)
-        report = replace(report, slots=report_slots(work.state, slots))
-        report = _add_notices(report, word_effects(work.state, work.ties, state))
-        if target is None:
-            return _add_notices(report, word_elsewhere(work.elsewhere, reader, None, None))
-        with track("writing", work.plan.bytes_after) as progress:
-            commit = apply_plan(
-                reader,
-                work.plan,
-                (*proven, *slots),
-                target,
-                shared=work.shared,
-                rewritten=work.state.rewritten,
-                texts={CONFIG: change.text} if change.text is not None else {},
-                keep=keep,
-                progress=progress,
-            )
-        report = _add_notices(report, commit.notices)
-        report = _add_notices(report, word_elsewhere(work.elsewhere, reader, target, commit.target))
-        return replace(report, output=commit.target)
+        return _carry_out(reader, work, target, keep, state, track)
+
+
+def _carry_out(
+    reader: CheckpointReader, work: _Work, target: Target | None, keep: Side | None, state: Policy, track: Tracker
+) -> ApplyReport:
+    """Proves everything, and writes it where there is a target."""
+    with track("comparing", sum(planned.alias_spec.nbytes for planned in work.plan.added)) as progress:
+        proven = prove_ties(reader, work.leaves, keep=keep, progress=progress)
+        slots = prove_slots(reader, work.plan, work.state, keep=keep, progress=progress)
+    change = _change_config(reader, work.leaves, target)
+    report = _report(reader, work.plan, proven, change, work.shared)
+    report = replace(report, slots=report_slots(work.state, slots))
+    report = _add_notices(report, word_effects(work.state, work.ties, state))
+    if target is None:
+        return _add_notices(report, word_elsewhere(work.elsewhere, reader, None, None))
+    with track("writing", work.plan.bytes_after) as progress:
+        commit = apply_plan(
+            reader,
+            work.plan,
+            (*proven, *slots),
+            target,
+            shared=work.shared,
+            rewritten=work.state.rewritten,
+            texts={CONFIG: change.text} if change.text is not None else {},
+            keep=keep,
+            progress=progress,
+        )
+    report = _add_notices(report, commit.notices)
+    report = _add_notices(report, word_elsewhere(work.elsewhere, reader, target, commit.target))
+    return replace(report, output=commit.target)
 
 
 @dataclass(frozen=True, slots=True)

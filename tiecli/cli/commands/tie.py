@@ -79,24 +79,31 @@ ParametersOption = Annotated[
 ]
 
 
+SrcOption = Annotated[
+    list[str], typer.Option("--src", metavar="PATTERN", help="The canonical leaf, which stays stored. Repeatable.")
+]
+DstOption = Annotated[
+    list[str], typer.Option("--dst", metavar="PATTERN", help="The alias, which follows from it: DST := T(SRC).")
+]
+TransformOption = Annotated[
+    list[str],
+    typer.Option("--transform", metavar="T", help="How it follows, such as transpose or '[:50257]'. Once a --src."),
+]
+PlanOption = Annotated[
+    Path | None, typer.Option("--plan", metavar="FILE", help="Take the ties from a file that `find --plan` wrote.")
+]
+AutoOption = Annotated[
+    bool, typer.Option("--auto", help="Tie every identical or transposed pair that `find` reports as unambiguous.")
+]
+
+
 def run_tie(
     checkpoint: Checkpoint,
-    src: Annotated[
-        list[str], typer.Option("--src", metavar="PATTERN", help="The canonical leaf, which stays stored. Repeatable.")
-    ] = [],  # noqa: B006  # typer reads the default, nobody changes it
-    dst: Annotated[
-        list[str], typer.Option("--dst", metavar="PATTERN", help="The alias, which follows from it: DST := T(SRC).")
-    ] = [],  # noqa: B006
-    transform: Annotated[
-        list[str],
-        typer.Option("--transform", metavar="T", help="How it follows, such as transpose or '[:50257]'. Once a --src."),
-    ] = [],  # noqa: B006
-    plan: Annotated[
-        Path | None, typer.Option("--plan", metavar="FILE", help="Take the ties from a file that `find --plan` wrote.")
-    ] = None,
-    auto: Annotated[
-        bool, typer.Option("--auto", help="Tie every identical or transposed pair that `find` reports as unambiguous.")
-    ] = False,
+    src: SrcOption = [],  # noqa: B006  # typer reads the default, nobody changes it
+    dst: DstOption = [],  # noqa: B006
+    transform: TransformOption = [],  # noqa: B006
+    plan: PlanOption = None,
+    auto: AutoOption = False,
     keep: KeepOption = None,
     mode: ModeOption = None,
     state: StateOption = State.CARRY,
