@@ -177,7 +177,7 @@ class _Carrying:
         for path, tree in theirs:
             if tree.kind != "copy" and tree.above in above and tie.alias.keys not in tree.held:
                 raise _different(tree, path, tie.alias)
-        if theirs and not trees:
+        if not trees and any(tree.kind != "copy" for _, tree in theirs):
             self.bare.append(tie.alias)
 
 

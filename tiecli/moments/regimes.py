@@ -27,9 +27,9 @@ def find_regime(reader: CheckpointReader, slots: Sequence[tuple[str, Tie]]) -> R
     """
     if not slots:
         return "empty"
-    alias_is_zero = all(_is_idle(reader, kind, tie.alias) for kind, tie in slots)
+    alias_is_zero = all(is_idle(reader, kind, tie.alias) for kind, tie in slots)
     if alias_is_zero:
-        idle = all(_is_idle(reader, kind, path) for kind, tie in slots for path in tie.canonicals)
+        idle = all(is_idle(reader, kind, path) for kind, tie in slots for path in tie.canonicals)
         return "empty" if idle and all(agrees(reader, tie) for _, tie in slots) else "dead"
     return "replicas" if all(agrees(reader, tie) for _, tie in slots) else "independent"
 
@@ -45,6 +45,6 @@ def agrees(reader: CheckpointReader, tie: Tie) -> bool:
     return compare_leaf(reader, tie.alias, reader, tie.canonicals, tie.transform, measure=False).equal
 
 
-def _is_idle(reader: CheckpointReader, kind: str, path: KeyPath) -> bool:
-    """Whether a slot has gathered nothing."""
+def is_idle(reader: CheckpointReader, kind: str, path: KeyPath) -> bool:
+    """Whether a slot of some kind has gathered nothing."""
     return is_within(reader, path, _ADAFACTOR_EPSILON if kind in _OF_SQUARES else 0.0)

@@ -25,9 +25,6 @@ Regime = Literal["replicas", "independent", "dead", "empty", "parameters", "coun
 `counts`: steps taken. `reset`: as was asked for.
 """
 
-MERGED: frozenset[Regime] = frozenset({"independent", "reset"})
-"""The regimes in which the canonical leaf's state gets new values."""
-
 
 class Rule(NamedTuple):
     """What is done with a slot.
@@ -68,11 +65,6 @@ class CarriedSlot:
     def canonical(self) -> str:
         """The canonical leaf's slot, as people see it."""
         return spell_leaves(self.tie.canonicals)
-
-    @property
-    def is_merged(self) -> bool:
-        """Whether the canonical leaf's slot gets new values."""
-        return self.regime in MERGED
 
 
 @dataclass(frozen=True, slots=True)

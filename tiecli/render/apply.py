@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from tiecli.compare import describe_drift
 from tiecli.leaves import format_bytes
 from tiecli.render.lines import Line, Span, align_columns, count_of, line
 from tiecli.reports import ApplyReport, ReportedSlot, ReportedTie
+
+# So many slots are shown one by one.
+_FEW = 8
 
 
 def apply_to_text(report: ApplyReport) -> list[Line]:
@@ -18,7 +23,7 @@ def apply_to_text(report: ApplyReport) -> list[Line]:
             rows.append([f"= {tie.alias}", f"{format_bytes(tie.spec.nbytes)}, the same stored bytes"])
         else:
             rows.append([(f"{sign} {tie.alias}", style), format_bytes(tie.spec.nbytes)])
-    rows += [[(f"  {slot.alias} → {slot.canonical}", "dim"), _word_slot(slot)] for slot in report.slots]
+    rows += _list_slots(report)
     rows.append([f"  {count_of(report.leaves_kept, 'leaf', 'leaves')} kept", format_bytes(report.bytes_kept)])
     return [*align_columns(rows, gap=4), _summary(report)]
 
@@ -59,9 +64,20 @@ def apply_to_json(report: ApplyReport) -> dict[str, object]:
     }
 
 
-def _word_slot(slot: ReportedSlot) -> str:
-    """Words what became of one leaf of an optimizer's state."""
-    return f"{slot.rule}, {'exact' if slot.exact else 'not exact'} ({slot.regime})"
+def _list_slots(report: ApplyReport) -> list[list[str | Span]]:
+    """Lists what becomes of an optimizer's state, slot by slot; of many leaves, those of one name together."""
+    if len(report.slots) <= _FEW:
+        return [[(f"  {slot.alias} → {slot.canonical}", "dim"), _word_slot(report, slot)] for slot in report.slots]
+    alike = Counter((slot.slot, _word_slot(report, slot)) for slot in report.slots)
+    return [
+        [(f"  {name} of {count_of(count, 'leaf', 'leaves')}", "dim"), said] for (name, said), count in alike.items()
+    ]
+
+
+def _word_slot(report: ApplyReport, slot: ReportedSlot) -> str:
+    if report.verb == "untie":
+        return slot.rule
+    return f"{slot.rule}; {'exact' if slot.exact else 'not exact'} ({slot.regime})"
 
 
 def _slot_to_json(slot: ReportedSlot) -> dict[str, object]:

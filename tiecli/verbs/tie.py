@@ -9,13 +9,14 @@ from pathlib import Path
 from tiecli.apply import ProvenTie, apply_plan, choose_shared, prove_ties
 from tiecli.architectures import ConfigChange, plan_config_change
 from tiecli.checkpoints import carries_texts, check_rewritable, check_target, open_reader
-from tiecli.checkpoints.protocol import CheckpointReader, Selection, Target, Tracker, track_nothing
+from tiecli.checkpoints.protocol import CheckpointReader, Progress, Selection, Target, Tracker, track_nothing
 from tiecli.declared import CONFIG, list_shared
-from tiecli.errors import InPlaceError
+from tiecli.errors import DriftedPairError, InPlaceError
 from tiecli.keypaths import KeyPath
 from tiecli.moments import Policy, StatePlan
 from tiecli.plan import Mode, Plan, Side, TieRequest, plan_tie
 from tiecli.reports import ApplyReport, ReportedTie, report_plan
+from tiecli.slots import tells_of_state
 from tiecli.ties import Tie, TieSet
 from tiecli.verbs.elsewhere import find_state_elsewhere, word_elsewhere
 from tiecli.verbs.state import Parameters, carry_state, prove_slots, read_parameters, report_slots, word_effects
@@ -142,6 +143,21 @@ def _plan(
         leaves = replace(plan, added=tuple(planned for planned in plan.added if planned.tie.alias not in carried))
     elsewhere = find_state_elsewhere(reader, ties)
     return _Work(plan, leaves, ties, state, choose_shared(reader, plan, mode), elsewhere)
+
+
+def _prove(reader: CheckpointReader, leaves: Plan, keep: Side | None, progress: Progress) -> tuple[ProvenTie, ...]:
+    """Proves the ties of leaves; a slot that was named as if it were one has a better way."""
+    try:
+        return prove_ties(reader, leaves, keep=keep, progress=progress)
+    except DriftedPairError as error:
+        if not tells_of_state(planned.tie.alias.keys for planned in leaves.added):
+            raise
+        raise DriftedPairError(
+            error.message,
+            "What an optimizer keeps is merged, not compared, where it goes along with its leaves: "
+            "tie those, or name their checkpoint with --params.",
+            *error.hints,
+        ) from error
 
 
 def _add_notices(report: ApplyReport, notices: Iterable[str]) -> ApplyReport:

@@ -133,7 +133,7 @@ def run_tie(
 
         requests += parse_plan(read_text(plan), plan.name)
     if auto:
-        requests += _find_requests(checkpoint, step, item)
+        requests += _find_requests(params) if params else _find_requests(checkpoint, step, item)
     target = choose_target(
         checkpoint, output, in_place=in_place, dry_run=dry_run, kept_files=kept_files, link=link, no_sync=no_sync
     )
@@ -169,7 +169,7 @@ def _pair_options(src: list[str], dst: list[str], transforms: list[str]) -> list
     return [TieRequest(*request) for request in zip(src, dst, parsed, strict=True)]
 
 
-def _find_requests(checkpoint: Path, step: int | None, item: str | None) -> list[TieRequest]:
+def _find_requests(checkpoint: Path, step: int | None = None, item: str | None = None) -> list[TieRequest]:
     """Finds the pairs that `--auto` ties."""
     from tiecli.plan import TieRequest
     from tiecli.verbs.find import find
