@@ -74,7 +74,7 @@ def _carry_out(
 ) -> ApplyReport:
     """Proves everything, and writes it where there is a target."""
     with track("comparing", sum(planned.alias_spec.nbytes for planned in work.plan.added)) as progress:
-        proven = prove_ties(reader, work.leaves, keep=keep, progress=progress)
+        proven = _prove(reader, work.leaves, keep, progress)
         slots = prove_slots(reader, work.plan, work.state, keep=keep, progress=progress)
     change = _change_config(reader, work.leaves, target)
     report = _report(reader, work.plan, proven, change, work.shared)
