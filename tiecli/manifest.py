@@ -7,12 +7,13 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from tiecli.digests import is_digest
 from tiecli.errors import ManifestError, TiecliError
 from tiecli.keypaths import Key, KeyPath
 from tiecli.leaves import DTYPES, LeafSpec
+from tiecli.manifestnodes import HINT, Node
 from tiecli.ties import Tie, TieSet
 from tiecli.transforms import Transform
 
@@ -93,12 +94,12 @@ class Original:
             unpacker = zlib.decompressobj()
             raw = unpacker.decompress(base64.b85decode(self.packed), min(self.nbytes, LIMIT_BYTES) + 1)
         except (ValueError, zlib.error) as error:
-            raise ManifestError(f"the manifest's copy of an original {self.part} is damaged: {error}", _HINT) from error
+            raise ManifestError(f"the manifest's copy of an original {self.part} is damaged: {error}", HINT) from error
         if len(raw) != self.nbytes or not unpacker.eof:
             raise ManifestError(
                 f"the manifest's copy of an original {self.part} is damaged: "
                 f"it does not unpack to {self.nbytes:,} bytes",
-                _HINT,
+                HINT,
             )
         return raw
 
@@ -149,8 +150,8 @@ class Manifest:
         try:
             document = json.loads(text, object_pairs_hook=_refuse_repeats)
         except (ValueError, RecursionError) as error:
-            raise ManifestError(f"the manifest is not JSON: {error}", _HINT) from error
-        root = _Node(document, "manifest")
+            raise ManifestError(f"the manifest is not JSON: {error}", HINT) from error
+        root = Node(document, "manifest")
         schema = root.text("schema")
         if schema != SCHEMA:
             raise ManifestError(
@@ -165,10 +166,7 @@ class Manifest:
         except ManifestError:
             raise
         except TiecliError as error:
-            raise ManifestError(f"the manifest contradicts itself: {error.message}", _HINT) from error
-
-
-_HINT = "See docs/manifest.md for what a manifest must hold; an untied copy of the checkpoint is the way back."
+            raise ManifestError(f"the manifest contradicts itself: {error.message}", HINT) from error
 
 
 def _refuse_repeats(members: list[tuple[str, object]]) -> dict[str, object]:
@@ -176,55 +174,8 @@ def _refuse_repeats(members: list[tuple[str, object]]) -> dict[str, object]:
     if len(document) < len(members):
         keys = [key for key, _ in members]
         key = next(key for key in document if keys.count(key) > 1)
-        raise ManifestError(f"the manifest holds the key `{key:.60}` twice in one object", _HINT)
+        raise ManifestError(f"the manifest holds the key `{key:.60}` twice in one object", HINT)
     return document
-
-
-class _Node:
-    """A piece of parsed JSON that knows where it stands, for errors that name the place."""
-
-    def __init__(self, value: object, place: str) -> None:
-        self.value = value
-        self.place = place
-
-    def _member(self, name: str, kind: type, expected: str) -> Any:
-        members = self.value if isinstance(self.value, dict) else {}
-        if (
-            name not in members
-            or not isinstance(members[name], kind)
-            or (kind is int and isinstance(members[name], bool))
-        ):
-            raise ManifestError(f"{self.place}.{name}: expected {expected}, found {members.get(name)!r:.60}", _HINT)
-        return members[name]
-
-    def text(self, name: str) -> str:
-        """Gives a member that must be a string."""
-        return str(self._member(name, str, "a string"))
-
-    def flag(self, name: str) -> bool:
-        """Gives a member that must be true or false."""
-        return bool(self._member(name, bool, "true or false"))
-
-    def count(self, name: str) -> int:
-        """Gives a member that must be a whole number of at least 0."""
-        value = int(self._member(name, int, "a number"))
-        if value < 0:
-            raise ManifestError(f"{self.place}.{name}: expected a number of at least 0, found {value}", _HINT)
-        return value
-
-    def items(self, name: str) -> list[_Node]:
-        """Gives the items of a member that must be a list."""
-        values = self._member(name, list, "a list")
-        return [_Node(value, f"{self.place}.{name}[{i}]") for i, value in enumerate(values)]
-
-    def members(self, name: str) -> list[tuple[str, _Node]]:
-        """Gives the members of a member that must be an object."""
-        values = self._member(name, dict, "an object")
-        return [(key, _Node(value, f'{self.place}.{name}["{key:.60}"]')) for key, value in values.items()]
-
-    def node(self, name: str) -> _Node:
-        """Gives a member that may be anything."""
-        return _Node(self._member(name, object, "a value"), f"{self.place}.{name}")
 
 
 def _record_to_json(record: TieRecord) -> dict[str, object]:
@@ -242,7 +193,7 @@ def _record_to_json(record: TieRecord) -> dict[str, object]:
     }
 
 
-def _record_from_json(node: _Node) -> TieRecord:
+def _record_from_json(node: Node) -> TieRecord:
     try:
         transform = Transform.parse(node.text("transform"))
     except ManifestError:
@@ -256,52 +207,52 @@ def _record_from_json(node: _Node) -> TieRecord:
         raise ManifestError(
             f"{node.place}: {len(canonicals)} canonicals, {len(specs)} specs and {len(digests)} digests, "
             "expected as many of each",
-            _HINT,
+            HINT,
         )
     alias_spec = _spec_from_json(node.node("alias_spec"))
     try:
         tie = Tie(_path_from_json(node.node("alias")), canonicals, transform)
         found = transform.spec(specs)
     except TiecliError as error:
-        raise ManifestError(f"{node.place}: {error.message}", _HINT) from error
+        raise ManifestError(f"{node.place}: {error.message}", HINT) from error
     if found != alias_spec:
-        raise ManifestError(f"{node.place}: the transform gives {found}, the alias is {alias_spec}", _HINT)
+        raise ManifestError(f"{node.place}: the transform gives {found}, the alias is {alias_spec}", HINT)
     alias_digest = _digest(node.text("alias_digest"), node.place + ".alias_digest")
     return TieRecord(tie, alias_spec, specs, alias_digest, digests, node.flag("exact"), _mode(node), _slot(node))
 
 
-def _mode(node: _Node) -> Literal["omit", "alias"]:
+def _mode(node: Node) -> Literal["omit", "alias"]:
     # Left out where it is `omit`, which is all that safetensors can do.
     return "alias" if _choose(node, "mode", ("omit", "alias")) == "alias" else "omit"
 
 
-def _slot(node: _Node) -> SlotState:
+def _slot(node: Node) -> SlotState:
     # Left out of parameters, which most ties are of.
     found = _choose(node, "slot", ("", "kept", "merged"))
     return "kept" if found == "kept" else "merged" if found == "merged" else ""
 
 
-def _choose(node: _Node, name: str, choices: tuple[str, ...]) -> str:
+def _choose(node: Node, name: str, choices: tuple[str, ...]) -> str:
     """Gives a member that is one of a few texts, the first where it is left out."""
     found = node.text(name) if isinstance(node.value, dict) and name in node.value else choices[0]
     if found not in choices:
         named = " or ".join(f"`{choice}`" for choice in choices if choice)
-        raise ManifestError(f"{node.place}.{name}: expected {named}, found {found!r:.60}", _HINT)
+        raise ManifestError(f"{node.place}.{name}: expected {named}, found {found!r:.60}", HINT)
     return found
 
 
 def _digest(value: object, place: str) -> str:
     text = value if isinstance(value, str) else ""
     if not is_digest(text):
-        raise ManifestError(f"{place}: expected `xxh3_128:` and 32 hex digits, found {value!r:.60}", _HINT)
+        raise ManifestError(f"{place}: expected `xxh3_128:` and 32 hex digits, found {value!r:.60}", HINT)
     return text
 
 
-def _path_from_json(node: _Node) -> KeyPath:
+def _path_from_json(node: Node) -> KeyPath:
     keys: list[Key] = []
     for key in node.value if isinstance(node.value, list) else [None]:
         if isinstance(key, bool) or not isinstance(key, str | int):
-            raise ManifestError(f"{node.place}: expected a list of keys, found {node.value!r:.60}", _HINT)
+            raise ManifestError(f"{node.place}: expected a list of keys, found {node.value!r:.60}", HINT)
         keys.append(key)
     return KeyPath(tuple(keys))
 
@@ -310,14 +261,14 @@ def _spec_to_json(spec: LeafSpec) -> dict[str, object]:
     return {"dtype": spec.dtype.name, "shape": list(spec.shape)}
 
 
-def _spec_from_json(node: _Node) -> LeafSpec:
+def _spec_from_json(node: Node) -> LeafSpec:
     name = node.text("dtype")
     if name not in DTYPES:
-        raise ManifestError(f"{node.place}.dtype: unknown dtype `{name}`", _HINT)
+        raise ManifestError(f"{node.place}.dtype: unknown dtype `{name}`", HINT)
     lengths = [item.value for item in node.items("shape")]
     shape = tuple(length for length in lengths if type(length) is int and 0 <= length < 1 << 63)
     if len(shape) < len(lengths):
-        raise ManifestError(f"{node.place}.shape: expected lengths from 0 to 2⁶³, found {lengths!r:.60}", _HINT)
+        raise ManifestError(f"{node.place}.shape: expected lengths from 0 to 2⁶³, found {lengths!r:.60}", HINT)
     return LeafSpec(shape, DTYPES[name])
 
 
@@ -325,10 +276,10 @@ def _original_to_json(original: Original) -> dict[str, object]:
     return {"part": original.part, "nbytes": original.nbytes, "packed": original.packed, "written": original.written}
 
 
-def _original_from_json(node: _Node) -> Original:
+def _original_from_json(node: Node) -> Original:
     for part in get_args(OriginalPart):
         if part == node.text("part"):
             return Original(part, node.count("nbytes"), node.text("packed"), node.text("written"))
     raise ManifestError(
-        f"{node.place}.part: expected `header`, `text` or `array`, found `{node.text('part'):.60}`", _HINT
+        f"{node.place}.part: expected `header`, `text` or `array`, found `{node.text('part'):.60}`", HINT
     )
