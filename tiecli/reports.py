@@ -52,6 +52,7 @@ class ReportedSlot:
         regime: How the two leaves were trained, told by their state.
         rule: What was done.
         exact: Whether training goes on as if the leaves had always been tied.
+        mode: As of a tie between leaves.
     """
 
     slot: str
@@ -61,6 +62,7 @@ class ReportedSlot:
     regime: str
     rule: str
     exact: bool
+    mode: Mode = "omit"
 
 
 @dataclass(frozen=True, slots=True)

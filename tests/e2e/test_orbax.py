@@ -66,15 +66,16 @@ def test_found_tied_and_untied(run: Run, tmp_path: Path, layout: str, mode: str 
     report = succeed(run("tie", source, *select(layout), "--plan", plan, *modes, "-o", tied, "--json")).json
     succeed(run("untie", tied, *select(layout), "-o", back))
 
-    aliases = {tie["alias"] for tie in report["ties"]}
-    shared = {tie["alias"] for tie in report["ties"] if tie["mode"] == "alias"}
+    ties = report["ties"] + report["state"]
+    aliases = {tie["alias"] for tie in ties}
+    shared = {tie["alias"] for tie in ties if tie["mode"] == "alias"}
     assert len(aliases) >= 2
-    assert {tie["transform"] for tie in report["ties"]} >= {"same", "transpose"}
+    assert {tie["transform"] for tie in ties} >= {"same", "transpose"}
     with open_item(source, layout) as reader:
         spelled = {path.spelling: str(path) for path in reader.specs()}
     gone = {spelled[alias] for alias in aliases - shared}
     assert leaves_of(tied, layout) == {name: leaf for name, leaf in before.items() if name not in gone}
-    turned = {tie["alias"] for tie in report["ties"] if tie["transform"] in ("same", "transpose")}
+    turned = {tie["alias"] for tie in ties if tie["transform"] in ("same", "transpose")}
     assert shared == (set() if mode == "omit" else turned)
     assert leaves_of(back, layout) == before
     kept = dict(documents_of(back))

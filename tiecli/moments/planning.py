@@ -87,7 +87,8 @@ class _Carrying:
                 kept = "empty"
             rule = self._choose_rule(tree, slot, kept, self.parameters[tie.alias.keys].spec)
             adapts = tree.above in self.globals
-            yield CarriedSlot(tree.name, tree.kind, slot, kept, qualify_rule(rule, tree.name, beside, adapts=adapts))
+            rule = qualify_rule(rule, tree.name, beside, adapts=adapts)
+            yield CarriedSlot(tie.alias, tree.name, tree.kind, slot, kept, rule)
         for companion in companions:
             yield self._carry_companion(companion, tie, regime)
 
@@ -192,7 +193,9 @@ def _different(tree: SlotTree, has: KeyPath, lacks: KeyPath) -> StateConflictErr
 def _name(companion: Companion, tie: Tie, regime: Regime) -> CarriedSlot:
     rule = choose_rule("update", regime)
     assert rule is not None
-    return CarriedSlot(companion.name, "count" if companion.spec.size == 1 else "other", tie, regime, rule)
+    return CarriedSlot(
+        KeyPath(companion.owner), companion.name, "count" if companion.spec.size == 1 else "other", tie, regime, rule
+    )
 
 
 def _fits(tie: Tie, sources: Sequence[LeafSpec], spec: LeafSpec) -> bool:

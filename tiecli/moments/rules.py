@@ -43,6 +43,7 @@ class CarriedSlot:
     """What becomes of one slot of an alias.
 
     Attributes:
+        owner: The alias that it is kept for.
         slot: Its name: `mu`, `exp_avg_sq`, ….
         kind: How it follows from the gradients; `other` of what has no known name.
         tie: How the alias's slot follows from the canonical leaf's from now on.
@@ -50,6 +51,7 @@ class CarriedSlot:
         rule: What is done.
     """
 
+    owner: KeyPath
     slot: str
     kind: Kind | Literal["count", "other"]
     tie: Tie

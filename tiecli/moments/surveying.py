@@ -42,7 +42,7 @@ def survey_state(
 
     Args:
         reader: The checkpoint.
-        parameters: The parameters, where another checkpoint has them.
+        parameters: The parameters, where another checkpoint has them; state of its own does not count.
         recorded: Leaves that are not stored and count all the same: the aliases of a manifest.
 
     Returns:
@@ -57,7 +57,7 @@ def survey_state(
         return StateSurvey(report, is_apart=False, leaves=leaves)
     # Below a key that says so, names that models use as well are those of slots.
     state = [_make_leaf(path, spec, (_ABOVE,)) for path, spec in leaves.items() if path not in parameters]
-    known = [_make_leaf(path, spec) for path, spec in parameters.items()]
+    known = [_make_leaf(path, spec) for path, spec in parameters.items() if not tells_of_state([path.keys])]
     report = find_slots([*state, *known], [(_ABOVE, *keys) for keys in empty])
     trees = tuple(_take_off(tree) for tree in report.trees)
     return StateSurvey(report._replace(trees=trees), is_apart=True, leaves=leaves)

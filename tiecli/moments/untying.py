@@ -61,7 +61,7 @@ class _Restoring:
             if tie.alias.keys not in tree.held and all(path.keys in tree.held for path in tie.canonicals):
                 slot = self._copy_slot(tree, tie)
                 if slot is not None:
-                    yield CarriedSlot(tree.name, tree.kind, slot, "replicas", COPIED)
+                    yield CarriedSlot(tie.alias, tree.name, tree.kind, slot, "replicas", COPIED)
         have = {companion.path for companion in self.companions.get(tie.alias.keys, ())}
         for companion in self.companions.get(tie.canonicals[0].keys, ()):
             target = companion.find_twin(tie.alias)
@@ -69,7 +69,7 @@ class _Restoring:
                 slot = self._copy_companion(companion, target, tie)
                 if slot is not None:
                     kind = "count" if companion.spec.size == 1 else "other"
-                    yield CarriedSlot(companion.name, kind, slot, "replicas", COPIED)  # type: ignore[arg-type]
+                    yield CarriedSlot(tie.alias, companion.name, kind, slot, "replicas", COPIED)  # type: ignore[arg-type]
 
     def _copy_slot(self, tree: SlotTree, tie: Tie) -> Tie | None:
         own = tree.held[tie.canonicals[0].keys]

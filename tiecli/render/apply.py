@@ -89,6 +89,7 @@ def _slot_to_json(slot: ReportedSlot) -> dict[str, object]:
         "regime": slot.regime,
         "rule": slot.rule,
         "exact": slot.exact,
+        "mode": slot.mode,
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,10 +30,12 @@ class Parameters:
     Attributes:
         specs: Its leaves, the aliases that it does not store included.
         ties: The ties whose state is to be carried.
+        omitted: Aliases that it is known not to store.
     """
 
-    specs: dict[KeyPath, LeafSpec]
+    specs: Mapping[KeyPath, LeafSpec]
     ties: tuple[Tie, ...]
+    omitted: frozenset[KeyPath] = frozenset()
 
 
 def read_parameters(path: Path, requests: Sequence[TieRequest], selection: Selection = Selection()) -> Parameters:
@@ -61,7 +63,8 @@ def read_parameters(path: Path, requests: Sequence[TieRequest], selection: Selec
                 f"`{path}` records no tie whose optimizer state could be carried",
                 "Tie the parameters first, or name the ties with --src and --dst.",
             )
-        return Parameters(specs, recorded)
+        omitted = frozenset(alias for alias, record in records.items() if record.mode == "omit")
+        return Parameters(specs, recorded, omitted)
 
 
 def carry_state(
@@ -144,7 +147,25 @@ def _give_up(reader: CheckpointReader, planned: PlannedTie, state: StatePlan) ->
     return ProvenTie(replace(record, slot="merged" if merged else "kept"))
 
 
-def report_slots(state: StatePlan, proven: Sequence[ProvenTie]) -> tuple[ReportedSlot, ...]:
+def share_together(
+    shared: frozenset[KeyPath], plan: Plan, state: StatePlan, omitted: Collection[KeyPath] = ()
+) -> frozenset[KeyPath]:
+    """Has a leaf and its slots be second names all or none, as a program finds either both of a leaf or neither.
+
+    Args:
+        shared: New aliases that could be second names.
+        plan: All new ties.
+        state: The slots.
+        omitted: Aliases of another checkpoint that it does not store.
+    """
+    alone = {planned.tie.alias for planned in plan.added} - shared
+    owners = {*omitted} | {slot.owner for slot in state.slots if {slot.alias, slot.owner} & alone}
+    return shared - owners - {slot.alias for slot in state.slots if slot.owner in owners}
+
+
+def report_slots(
+    state: StatePlan, proven: Sequence[ProvenTie], shared: Collection[KeyPath]
+) -> tuple[ReportedSlot, ...]:
     """Reports every slot, with the rule used and whether it is exact."""
     drifted = {one.record.tie.alias for one in proven if one.drift is not None}
     return tuple(
@@ -155,6 +176,7 @@ def report_slots(state: StatePlan, proven: Sequence[ProvenTie]) -> tuple[Reporte
             slot.tie.transform,
             slot.regime,
             *(("differed, one side given up", False) if slot.alias in drifted else slot.rule),
+            mode="alias" if slot.alias in shared else "omit",
         )
         for slot in state.slots
     )

@@ -10,6 +10,7 @@ from tiecli.apply import ProvenTie, apply_plan, choose_shared, prove_ties
 from tiecli.architectures import ConfigChange, plan_config_change
 from tiecli.checkpoints import carries_texts, check_rewritable, check_target, open_reader
 from tiecli.checkpoints.protocol import CheckpointReader, Progress, Selection, Target, Tracker, track_nothing
+from tiecli.checkpoints.wording import list_names
 from tiecli.declared import CONFIG, list_shared
 from tiecli.errors import DriftedPairError, InPlaceError
 from tiecli.keypaths import KeyPath
@@ -19,7 +20,15 @@ from tiecli.reports import ApplyReport, ReportedTie, report_plan
 from tiecli.slots import tells_of_state
 from tiecli.ties import Tie, TieSet
 from tiecli.verbs.elsewhere import find_state_elsewhere, word_elsewhere
-from tiecli.verbs.state import Parameters, carry_state, prove_slots, read_parameters, report_slots, word_effects
+from tiecli.verbs.state import (
+    Parameters,
+    carry_state,
+    prove_slots,
+    read_parameters,
+    report_slots,
+    share_together,
+    word_effects,
+)
 
 
 def tie(
@@ -78,7 +87,7 @@ def _carry_out(
         slots = prove_slots(reader, work.plan, work.state, keep=keep, progress=progress)
     change = _change_config(reader, work.leaves, target)
     report = _report(reader, work.plan, proven, change, work.shared)
-    report = replace(report, slots=report_slots(work.state, slots))
+    report = replace(report, slots=report_slots(work.state, slots, work.shared))
     report = _add_notices(report, word_effects(work.state, work.ties, state))
     if target is None:
         return _add_notices(report, word_elsewhere(work.elsewhere, reader, None, None))
@@ -133,7 +142,9 @@ def _plan(
     if apart is not None:
         state = carry_state(reader, apart.ties, policy, apart)
         plan = plan_tie(specs, known, (), second, [slot.tie for slot in state.slots])
-        return _Work(plan, replace(plan, added=()), apart.ties, state, choose_shared(reader, plan, mode), ())
+        omitted = apart.omitted if mode is None else ()
+        shared = share_together(choose_shared(reader, plan, mode), plan, state, omitted)
+        return _Work(plan, replace(plan, added=()), apart.ties, state, shared, ())
     leaves = plan = plan_tie(specs, known, requests, second)
     ties = tuple(planned.tie for planned in leaves.added)
     state = carry_state(reader, ties, policy, None)
@@ -142,7 +153,8 @@ def _plan(
         carried = {slot.alias for slot in state.slots}
         leaves = replace(plan, added=tuple(planned for planned in plan.added if planned.tie.alias not in carried))
     elsewhere = find_state_elsewhere(reader, ties)
-    return _Work(plan, leaves, ties, state, choose_shared(reader, plan, mode), elsewhere)
+    shared = share_together(choose_shared(reader, plan, mode), plan, state)
+    return _Work(plan, leaves, ties, state, shared, elsewhere)
 
 
 def _prove(reader: CheckpointReader, leaves: Plan, keep: Side | None, progress: Progress) -> tuple[ProvenTie, ...]:
@@ -200,18 +212,18 @@ def _report(
         )
         for tie in proven
     )
-    notices = _word_modes(ties) if reader.format == "orbax" else _word_strangers(ties)
+    notices = _word_modes(plan, shared) if reader.format == "orbax" else _word_strangers(ties)
     return report_plan("tie", reader, plan, ties, change.reason, notices)
 
 
-def _word_modes(ties: Sequence[ReportedTie]) -> list[str]:
+def _word_modes(plan: Plan, shared: Collection[KeyPath]) -> list[str]:
     """Says what a restore with stock Orbax will find."""
     notices = []
-    if any(tie.mode == "alias" for tie in ties):
+    if shared:
         notices.append("mode alias: both names stay, on the same stored bytes, so restore with the target you have")
-    omitted = [tie.alias for tie in ties if tie.mode == "omit"]
+    omitted = [planned.tie.alias.spelling for planned in plan.added if planned.tie.alias not in shared]
     if omitted:
-        names = ", ".join(f"`{name}`" for name in omitted)
+        names = list_names(omitted)
         notices.append(f"mode omit: restore with a target without {names}; one that still has it is refused by Orbax")
     return notices
 
@@ -221,5 +233,5 @@ def _word_strangers(ties: Sequence[ReportedTie]) -> list[str]:
     strange = [tie.alias for tie in ties if not tie.transform.is_same]
     if not strange:
         return []
-    names = ", ".join(f"`{name}`" for name in strange)
+    names = list_names(strange)
     return [f"stock loaders will report {names} missing until `tiecli untie`: they know no transforms"]
