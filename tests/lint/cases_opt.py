@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
+import numpy as np
+
 from tests.lint.building import Case, Leaf, llama, llama_config, write_file, write_json, write_llama
 from tests.lint.orbax_items import Shapes, write_item, write_items
 from tiecli import Target, TieRequest, tie
@@ -115,6 +117,20 @@ def write_aliased(path: Path) -> Path:
     write_json(path / "config.json", llama_config(tie_word_embeddings=True))
     write_file(path / "model.safetensors", {**leaves, **slots_of(drop(leaves, HEAD), "optimizer.state.")})
     return path
+
+
+def trained(*dead: str, params: Mapping[str, tuple[int, ...]] = PARAMS, slots: Collection[str] = ADAM) -> Build:
+    """Writes parameters and the state of Adam, zero for some of them."""
+
+    def build(path: Path) -> Path:
+        leaves: dict[str, Leaf] = {name: ("F32", shape) for name, shape in below("params", params).items()}
+        for slot in slots:
+            for name, shape in params.items():
+                drawn = np.random.default_rng([*f"{slot}.{name}".encode()]).uniform(1, 2, shape).astype(np.float32)
+                leaves[f"opt_state.{slot}.{name}"] = drawn * np.float32(name not in dead)
+        return write_file(path / "model.safetensors", leaves)
+
+    return build
 
 
 HEAD = "lm_head.weight"
@@ -336,4 +352,20 @@ CASES: list[Case] = [
         in_file(llama(), {f"optimizer.state.{name}.exp_avg": ("F32", (64,)) for name in llama()}),
         False,
     ),
+    Case(
+        "OPT004",
+        "head-overwritten",
+        trained("head.kernel"),
+        True,
+        data=True,
+        says=(
+            "`params.head.kernel` never received a gradient: `opt_state.mu.head.kernel`, `opt_state.nu.head.kernel` "
+            "are zero, those of 18 other parameters are not.",
+        ),
+    ),
+    Case("OPT004", "momentum-alone", trained("layers.2.mlp.up.kernel", slots=["trace"]), True, data=True),
+    Case("OPT004", "not-begun", trained(*PARAMS), False, data=True),
+    Case("OPT004", "frozen", trained(*(name for name in PARAMS if "layers" in name)), False, data=True),
+    Case("OPT004", "all-trained", trained(), False, data=True),
+    Case("OPT004", "no-state", trained("head.kernel", slots=[]), False, data=True),
 ]

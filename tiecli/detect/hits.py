@@ -11,7 +11,7 @@ from tiecli.leaves import LeafSpec
 from tiecli.ties import Tie
 from tiecli.transforms import Transform
 
-HitKind = Literal["identical", "transposed", "cast", "prefix", "scaled", "slice", "ambiguous", "drifted"]
+HitKind = Literal["identical", "transposed", "cast", "prefix", "scaled", "slice", "ambiguous", "drifted", "dead"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +22,17 @@ class Hit:
     axes of length 1 added or taken away; `cast` the same rounded to another dtype; `prefix` the
     first layers of the other, or all of it with zeros behind; `scaled` a multiple; `slice` one
     layer of a stacked leaf; `ambiguous` fits more than one transform; `drifted` is near the
-    other, declared tied to it, or named like a tie, but not equal.
+    other, declared tied to it, or named like a tie, but not equal; `dead` never received a
+    gradient, by the state of the optimizer, and the other is the one leaf that the model can
+    make it of.
 
     Attributes:
         kind: Which of these.
         canonical: The leaf to keep.
         alias: The leaf that follows.
-        transform: How it follows; for `drifted`, under which transform the two are near.
-        fits: Every transform found to fit bit for bit; none for `drifted`.
+        transform: How it follows; for `drifted`, under which transform the two are near; for
+            `dead`, the one under which shapes fit.
+        fits: Every transform found to fit bit for bit; none for `drifted` and `dead`.
         spec: Shape and dtype of the alias.
         comparison: For `drifted`: how far the two are apart.
     """

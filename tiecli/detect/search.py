@@ -13,6 +13,7 @@ from tiecli.detect.candidates import (
     suggest_turns,
 )
 from tiecli.detect.classes import Classes, form_classes
+from tiecli.detect.dead import find_dead
 from tiecli.detect.hits import FindReport, Hit, HitKind
 from tiecli.detect.near import NearPair, find_near
 from tiecli.detect.preferences import Pair, Preferences
@@ -34,6 +35,7 @@ _KINDS: tuple[HitKind, ...] = (
     "scaled",
     "ambiguous",
     "drifted",
+    "dead",
 )
 
 # Leaves that are decoded out of order are put aside on the disk: not four at once that are larger than this.
@@ -81,7 +83,7 @@ def find_ties(
     forest.grow(prove_stated(survey, preferences, set(declared), forest.connects))
     samples = survey.samples
     return FindReport(
-        tuple(forest.hits()),
+        (*forest.hits(), *find_dead(survey, forest.connects)),
         len(reader.specs()),
         len(samples.read_whole),
         samples.bytes_read,

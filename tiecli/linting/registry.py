@@ -8,7 +8,7 @@ from importlib import import_module
 from tiecli.linting.rule import Rule
 
 # How many rules each family has; their codes count from 001 and are never given anew.
-_FAMILIES = {"TIE": 18, "DUP": 1, "STF": 14, "IDX": 10, "CFG": 2, "KEY": 3, "NUM": 5, "OPT": 3, "ORB": 10}
+_FAMILIES = {"TIE": 18, "DUP": 1, "STF": 14, "IDX": 10, "CFG": 2, "KEY": 3, "NUM": 5, "OPT": 4, "ORB": 10}
 
 CODES: tuple[str, ...] = tuple(f"{family}{n:03}" for family, count in _FAMILIES.items() for n in range(1, count + 1))
 """Every code, in the order of the catalogue."""

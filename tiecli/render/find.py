@@ -8,14 +8,16 @@ from pathlib import Path
 
 from tiecli.checkpoints.protocol import Selection
 from tiecli.compare import describe_drift
-from tiecli.detect import FindReport, Hit
+from tiecli.detect import FindReport, Hit, HitKind
 from tiecli.leaves import format_bytes
 from tiecli.plan import TieRequest
 from tiecli.render.lines import Line, Span, align_columns, count_of, line
 
 SCHEMA = "tiecli.find/1"
 MOST_COMMANDS = 10
-_STYLES = {"drifted": "bad", "ambiguous": "warning"}
+_STYLES = {"drifted": "bad", "dead": "bad", "ambiguous": "warning"}
+_MARKS = {"drifted": "≈", "dead": "≠"}
+_UNSURE: tuple[HitKind, ...] = ("drifted", "ambiguous", "dead")
 
 
 def find_to_text(report: FindReport, checkpoint: Path, selection: Selection = Selection()) -> list[Line]:
@@ -28,7 +30,7 @@ def find_to_text(report: FindReport, checkpoint: Path, selection: Selection = Se
         [
             (hit.kind, _STYLES.get(hit.kind, "good")),
             hit.alias.spelling,
-            f"{'≈' if hit.kind == 'drifted' else '='} {_right_side(hit)}",
+            f"{_MARKS.get(hit.kind, '=')} {_right_side(hit)}",
             str(hit.spec),
             (_remark(hit), "dim"),
         ]
@@ -55,12 +57,8 @@ def find_to_json(report: FindReport, checkpoint: Path, selection: Selection = Se
 
 
 def list_requests(report: FindReport) -> list[TieRequest]:
-    """Lists the ties that can be made as they stand: every hit but drifted and ambiguous ones."""
-    return [
-        TieRequest(hit.canonical, hit.alias, hit.transform)
-        for hit in report.hits
-        if hit.kind not in ("drifted", "ambiguous")
-    ]
+    """Lists the ties that can be made as they stand: every hit but drifted, ambiguous and dead ones."""
+    return [TieRequest(hit.canonical, hit.alias, hit.transform) for hit in report.hits if hit.kind not in _UNSURE]
 
 
 def _name_checkpoint(checkpoint: Path, selection: Selection) -> list[str]:
@@ -92,14 +90,16 @@ def _next_commands(report: FindReport, checkpoint: Path, words: list[str]) -> li
 def _caution(hit: Hit) -> str:
     if hit.kind == "drifted":
         return f"   # gives up the values of {hit.alias.spelling}"
+    if hit.kind == "dead":
+        return "   # if the model makes the one of the other"
     return "   # or one of the other transforms" if hit.kind == "ambiguous" else ""
 
 
 def _answer(report: FindReport) -> str:
     counts = Counter(hit.kind for hit in report.hits)
-    ties = sum(count for kind, count in counts.items() if kind not in ("drifted", "ambiguous"))
+    ties = sum(count for kind, count in counts.items() if kind not in _UNSURE)
     parts = [count_of(ties, "tie") if ties else "no tie"]
-    parts += [f"{counts[kind]} {kind}" for kind in ("drifted", "ambiguous") if counts[kind]]
+    parts += [f"{counts[kind]} {kind}" for kind in _UNSURE if counts[kind]]
     read = f"{report.leaves_read_whole:,} of {count_of(report.leaves, 'leaf', 'leaves')} read whole"
     rest = [read]
     if report.constant_leaves:
@@ -118,6 +118,8 @@ def _right_side(hit: Hit) -> str:
 def _remark(hit: Hit) -> str:
     if hit.kind == "drifted" and hit.comparison is not None:
         return describe_drift(hit.comparison)
+    if hit.kind == "dead":
+        return "never received a gradient: the optimizer's state for it is zero"
     return f"saves {format_bytes(hit.nbytes)}"
 
 
@@ -125,7 +127,7 @@ def _command(hit: Hit, checkpoint: Path, named: list[str]) -> str:
     words = ["tiecli", "tie", *named, "--src", hit.canonical.spelling, "--dst", hit.alias.spelling]
     if not hit.transform.is_same or hit.kind == "ambiguous":
         words += ["--transform", str(hit.transform)]
-    if hit.kind == "drifted":
+    if hit.kind in ("drifted", "dead"):
         words += ["--keep", "src"]
     return shlex.join([*words, "-o", _output(checkpoint)])
 
