@@ -106,14 +106,15 @@ def _check_alike(first: str, left: Collection[KeyPath], second: str, right: Coll
             )
 
 
-def tie_modules(tree: Tree, select: Select, leaves: str | None = None) -> TieSet:
+def tie_modules(tree: Tree, select: Select, leaves: Select | None = None) -> TieSet:
     """Ties all nodes that are selected to the first of them, leaf by leaf.
 
     Args:
         tree: Any pytree of arrays.
         select: Which nodes: a class, a function, or a pattern of places, such as `layers[*]`.
-        leaves: Pattern of the leaves within a node that are shared; None for all, which
-            then must be built alike.
+        leaves: What is shared of a node: a pattern of places within it, or a class or a
+            function that picks nodes and leaves within it. None for all, which then must be
+            built alike.
 
     Raises:
         LeafNotFoundError: Fewer than two nodes are selected, or none has such leaves.
@@ -130,8 +131,16 @@ def tie_modules(tree: Tree, select: Select, leaves: str | None = None) -> TieSet
         found = f"only `{KeyPath(nodes[0]).spelling}`" if nodes else "nothing"
         raise LeafNotFoundError(f"{found} is selected by {select!r}, expected two nodes or more")
     arrays = _list_arrays(tree)
+    if leaves is not None and not isinstance(leaves, str):
+        chosen = set(_select_nodes(tree, leaves))
+        arrays = tuple(
+            path for path in arrays if any(path.keys[:depth] in chosen for depth in range(len(path.keys) + 1))
+        )
+        leaves = None
     first, *others = nodes
     inside = _list_inside(arrays, first, leaves)
+    if not inside:
+        raise LeafNotFoundError(f"`{KeyPath(first).spelling}` has no such leaf")
     ties = []
     for node in others:
         names = [f"`{KeyPath(each).spelling}`" for each in (first, node)]

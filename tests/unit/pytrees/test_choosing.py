@@ -136,6 +136,11 @@ def test_by_module() -> None:
     tree = [Block(matrix(2), matrix(1)), {"inner": Block(matrix(2), matrix(1))}, Pair(matrix(2), matrix(1))]
 
     assert texts(tie_modules(tree, Block)) == ["[1].inner.left = [0].left", "[1].inner.right = [0].right"]
+    assert texts(tie_modules(tree, Block | Pair, lambda node: getattr(node, "shape", ()) == (1,))) == [
+        "[1].inner.right = [0].right",
+        "[2].right = [0].right",
+    ]
+    assert texts(tie_modules([tree, tree], "[*]", Pair)) == ["[1][2].left = [0][2].left", "[1][2].right = [0][2].right"]
     assert texts(tie_modules(tree, Block | Pair, "left")) == ["[1].inner.left = [0].left", "[2].left = [0].left"]
     by_predicate = tie_modules(model(), lambda node: isinstance(node, dict) and "b" in node, "b")
     assert texts(by_predicate) == ["layers[1].b = layers[0].b", "layers[2].b = layers[0].b"]
@@ -150,9 +155,10 @@ def test_by_module() -> None:
         (Block, None, LeafNotFoundError, "nothing is selected by"),
         ("{enc,out}", None, PairingError, r"`enc` and `out` are not built alike: only `enc` has `w`"),
         ("layers[*]", "kernel", LeafNotFoundError, "`kernel`"),
+        ("layers[*]", Block, LeafNotFoundError, r"`layers\[0\]` has no such leaf"),
     ],
 )
-def test_modules_that_make_no_ties(select: Any, leaves: str | None, error: type[Exception], message: str) -> None:
+def test_modules_that_make_no_ties(select: Any, leaves: Any, error: type[Exception], message: str) -> None:
     """One alone, none, or unlike ones."""
     with pytest.raises(error, match=message):
         tie_modules(model(), select, leaves)
