@@ -30,7 +30,7 @@ def find_regime(reader: CheckpointReader, slots: Sequence[tuple[str, Tie]]) -> R
     alias_is_zero = all(is_idle(reader, kind, tie.alias) for kind, tie in slots)
     if alias_is_zero:
         idle = all(is_idle(reader, kind, path) for kind, tie in slots for path in tie.canonicals)
-        return "empty" if idle and all(agrees(reader, tie) for _, tie in slots) else "dead"
+        return "empty" if idle else "dead"
     return "replicas" if all(agrees(reader, tie) for _, tie in slots) else "independent"
 
 
