@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.golden.test_sessions import MODULE
+from tests.golden.test_sessions import FILE
 from tiecli.cli.entry import main
 
 pytest.importorskip("equinox", reason="equinox comes with the extra `peer`")
 
 ROOT = Path(__file__).parents[2]
 AMBIGUOUS = ROOT / "fixtures" / "ambiguous"
-MODULES = dict(MODULE.findall((ROOT / "docs" / "verify.md").read_text(encoding="utf-8")))
+MODULES = dict(FILE.findall((ROOT / "docs" / "verify.md").read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize("stated", ["transpose", "same"])
