@@ -250,6 +250,23 @@ def test_settings_declare_ties(run: Run, elsewhere: Path) -> None:
     assert [(finding["code"], finding["checkpoint"]) for finding in found] == [("TIE013", "mine/a")]
 
 
+def test_a_declared_tie_that_stands_for_nothing_is_told(run: Run, elsewhere: Path) -> None:
+    """A misspelled name would pass as a tie that holds; one of two checkpoints that has the leaves is enough."""
+    for place, name in (("mine/a", "in.w"), ("mine/b", "other"), ("apart", "in.w")):
+        write_file(elsewhere / place / "model.safetensors", {name: ("F32", (4, 2)), "out.w": ("F32", (4, 2))})
+    ties = [("in.w", "out.w", ""), ("in.v", "out.v", ""), ("x.*", "y.*", "mine/**"), ("x", "y", "nowhere/**")]
+    text = "".join(f'[[ties]]\nsrc = "{src}"\ndst = "{dst}"\npath = "{path}"\n' for src, dst, path in ties)
+    (elsewhere / "tiecli.toml").write_text(text.replace('path = ""\n', 'transform = "neg"\n'))
+
+    report = run("lint", ".", "--json").json
+
+    assert report["notices"] == [
+        "the declared tie `out.v = in.v | neg` matches no leaf of any of 3 checkpoints",
+        "the declared tie `y.* = x.*` matches no leaf of any of 2 checkpoints",
+    ]
+    assert "note: the declared tie `out.v = in.v | neg`" in run("lint", ".").stderr
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

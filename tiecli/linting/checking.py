@@ -18,11 +18,13 @@ from tiecli.linting.report import LintFailure, ReportedFinding
 from tiecli.linting.rule import Finding, Rule
 from tiecli.linting.settings import Settings
 from tiecli.linting.subject import Subject
+from tiecli.linting.tying import list_unmatched
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from tiecli.checkpoints.protocol import Progress, Tracker
+    from tiecli.linting.declaring import DeclaredPair
 
 
 class Checked(NamedTuple):
@@ -33,12 +35,14 @@ class Checked(NamedTuple):
         findings: What is left after the settings, in no order.
         not_checked: Rules that could not run for want of something.
         failures: Rules that failed, or the checkpoint itself.
+        unmatched: Ties declared for it that stand for none of its leaves.
     """
 
     checkpoint: str
     findings: tuple[ReportedFinding, ...] = ()
     not_checked: tuple[NotChecked, ...] = ()
     failures: tuple[LintFailure, ...] = ()
+    unmatched: tuple[DeclaredPair, ...] = ()
 
 
 def check_unit(
@@ -62,6 +66,7 @@ def check_unit(
         with _tracking(subject, root, track if data else None) as progress:
             subject.progress = progress or subject.progress
             outcome = run_rules(subject, _list_selected(settings.codes), data=data)
+        unmatched = list_unmatched(subject)
     except TiecliError as error:
         return Checked(root, failures=(LintFailure(root, "", error.message, " ".join(error.hints)),))
     except Exception as error:  # noqa: BLE001  # one checkpoint of many; the caller says that it was not linted
@@ -75,6 +80,7 @@ def check_unit(
         tuple(finding for finding in found if finding is not None),
         outcome.not_checked,
         tuple(_merge_failures(outcome.failures, root)),
+        unmatched,
     )
 
 

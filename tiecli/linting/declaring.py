@@ -20,3 +20,7 @@ class DeclaredPair:
     dst: str
     transform: str = "same"
     path: str = ""
+
+    def __str__(self) -> str:
+        """As one line: `alias = canonical | transform`."""
+        return f"{self.dst} = {self.src}" + ("" if self.transform == "same" else f" | {self.transform}")

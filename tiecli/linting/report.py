@@ -103,7 +103,8 @@ class LintReport:
         suppressed: How many findings the baseline holds back.
         stale: How many entries of the baseline were not found any more.
         fail_on: The mildest severity that makes the run fail; `never` for none.
-        notices: One line each, for the person at the terminal: which fixes could not be carried out, and why.
+        notices: One line each, for the person at the terminal: which declared ties stand for no leaf,
+            which fixes could not be carried out, and why.
     """
 
     checkpoints: tuple[str, ...]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from tiecli.architectures.pairs import KnownPair, class_pairs, guess_pairs
 from tiecli.errors import TiecliError
 from tiecli.keypaths import KeyPath, spell_leaves
-from tiecli.linting.listing import list_names
+from tiecli.linting.listing import knows_all_names, list_names
 
 if TYPE_CHECKING:
     from tiecli.linting.declaring import DeclaredPair
@@ -65,6 +65,18 @@ def list_stated(subject: Subject) -> tuple[StatedTie, ...]:
         for declared in subject.declared:
             stated += _expand(subject, declared, spoken)
     return (*stated, *recorded)
+
+
+def list_unmatched(subject: Subject) -> tuple[DeclaredPair, ...]:
+    """Lists the declared ties whose names no leaf of the checkpoint has, nor anything that speaks about its leaves.
+
+    None of a checkpoint whose leaves cannot all be told.
+    """
+    if not subject.declared or not knows_all_names(subject):
+        return ()
+    stated = [tie for tie in subject.stated if tie.source != "settings"]
+    spoken = {name for tie in stated for name in (tie.alias, tie.canonical)}
+    return tuple(pair for pair in subject.declared if not any(True for _ in _expand(subject, pair, spoken)))
 
 
 def _list_pairs(subject: Subject, names: Collection[str]) -> tuple[KnownPair, ...]:

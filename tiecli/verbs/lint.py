@@ -16,7 +16,7 @@ from tiecli.checkpoints.survey.units import Unit, list_units
 from tiecli.checkpoints.survey.walking import find_all
 from tiecli.errors import SettingsError, TiecliError
 from tiecli.linting.baseline import Baseline, Sifted, parse_baseline, sift
-from tiecli.linting.checking import Checked, check_unit, spell_path
+from tiecli.linting.checking import Checked, check_unit, make_absolute, spell_path
 from tiecli.linting.declaring import DeclaredPair
 from tiecli.linting.report import AppliedFix, FailOn, LintFailure, LintReport, Unchecked, sort_findings
 from tiecli.linting.rule import Finding
@@ -92,11 +92,12 @@ def lint(
     sifted = _sift(checked, baseline, settings)
     failures = [LintFailure(it.path, "", it.error.message, " ".join(it.error.hints)) for it in found.problems]
     fixes: list[AppliedFix] = []
-    notices: list[str] = []
+    notices = _list_unmatched(checked, settings)
     if options.fix != "none" and sifted.fresh:
         mending = _Mending(settings, options, sifted)
         checked = mending.mend_all(units, checked)
-        fixes, notices = mending.fixes, mending.notices
+        fixes = mending.fixes
+        notices += mending.notices
         failures += mending.failures
         sifted = _sift(checked, baseline, settings)
     return LintReport(
@@ -120,6 +121,20 @@ def _settle(options: LintOptions) -> Settings:
     file = load_settings(options.settings) if isinstance(options.settings, Path) else options.settings
     choices = Choices(options.select, options.extend_select, options.ignore, options.fail_on, options.level)
     return combine(file, choices, options.ties)
+
+
+def _list_unmatched(checked: Sequence[Checked], settings: Settings) -> list[str]:
+    """Words the declared ties that no checkpoint has a leaf of: a misspelled one would pass as held."""
+    matched: dict[DeclaredPair, list[bool]] = {}
+    for it in checked if settings.ties else ():
+        for pair in settings.declared_for(make_absolute(Path(it.checkpoint))):
+            matched.setdefault(pair, []).append(pair not in it.unmatched)
+    return [
+        f"the declared tie `{pair}` matches no leaf of "
+        + ("the checkpoint" if len(looked) == 1 else f"any of {len(looked):,} checkpoints")
+        for pair, looked in matched.items()
+        if not any(looked)
+    ]
 
 
 def _read_baseline(path: Path) -> Baseline:
