@@ -129,24 +129,6 @@ def _name_empty(node: Any) -> str:
             return "None"
 
 
-def put_leaves(tree: Tree, leaves: Mapping[KeyPath, Any]) -> Tree:
-    """Puts leaves where None stands in a copy of a tree.
-
-    Raises:
-        TreeError: Nothing, or something else, stands there.
-    """
-    found, structure = list_nodes(tree, is_none)
-    for path in leaves:
-        if path not in found:
-            raise TreeError(
-                f"`{path.spelling}` has no place in a {type(tree).__name__}",
-                "A tree of objects keeps None where a leaf was taken out; `contract` leaves it so.",
-            )
-        if found[path] is not None:
-            raise TreeError(f"`{path.spelling}` is taken in a {type(tree).__name__}")
-    return structure.unflatten([leaves.get(path, leaf) for path, leaf in found.items()])
-
-
 def take_leaves(tree: Tree, paths: Iterable[KeyPath]) -> Tree:
     """Puts None where some leaves stand, in a copy of a tree: what JAX takes for no leaf.
 

@@ -111,8 +111,8 @@ def expand(tree: Tree, ties: TieSet, make: Make = make_alias) -> Tree:
     the transforms' adjoints, that of all its aliases.
 
     Args:
-        tree: Any pytree of numpy or JAX arrays; inside `jit` and `grad` too. One of other
-            containers than dicts and lists has None where aliases belong.
+        tree: Any pytree of numpy or JAX arrays; inside `jit` and `grad` too. Containers other
+            than dicts and lists have None where aliases belong.
         ties: Which leaves follow from which.
         make: How an alias is made; by its transform, in the leaves' own arithmetic.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from tiecli.errors import LeafNotFoundError, TreeError
 from tiecli.keypaths import Key, KeyPath
-from tiecli.pytrees.nodes import Tree, is_plain, list_nodes, put_leaves, take_leaves
+from tiecli.pytrees.nodes import Tree, is_plain, list_nodes, take_leaves
 
 MAX_DEPTH = 200
 """Most keys of a place in a tree."""
@@ -82,11 +82,11 @@ def with_leaves(tree: Tree, leaves: Mapping[KeyPath, Any]) -> Tree:
     """Puts leaves into a copy of a tree; dicts and lists that are missing are made.
 
     Raises:
-        TreeError: A place is inside a leaf, a name stands where positions do, or a tree of
-            other containers has no None there.
+        TreeError: A place is inside a leaf, a name stands where positions do, or a container
+            of another kind has no None there.
     """
     if not is_plain(tree):
-        return put_leaves(tree, leaves)
+        return _put_into_parts(tree, leaves)
     copy = _copy(tree)
     for path, leaf in leaves.items():
         _put(copy, path, leaf)
@@ -130,6 +130,27 @@ def _walk(node: Tree, keys: tuple[Key, ...]) -> Iterator[tuple[KeyPath, Any]]:
             yield from _walk(child, (*keys, key))
     elif node is not None:
         yield KeyPath(keys), node
+
+
+def _put_into_parts(tree: Tree, leaves: Mapping[KeyPath, Any]) -> Tree:
+    """Puts leaves into a tree of other containers: where None stands, or into dicts and lists further in."""
+    nodes, structure = list_nodes(tree, is_plain)
+    parts = {path: _copy(node) for path, node in nodes.items()}
+    for path, leaf in leaves.items():
+        prefixes = [KeyPath(path.keys[:depth]) for depth in range(len(path.keys) + 1)]
+        outer = next((prefix for prefix in prefixes if prefix in parts), None)
+        part = None if outer is None else parts[outer]
+        if outer is not None and isinstance(part, dict | list):
+            _put(part, KeyPath(path.keys[len(outer.keys) :]), leaf)
+        elif outer == path and part is None:
+            parts[path] = leaf
+        else:
+            state = "is taken" if outer == path else "has no place"
+            raise TreeError(
+                f"`{path.spelling}` {state} in a {type(tree).__name__}",
+                "A tree of objects keeps None where a leaf was taken out; `contract` leaves it so.",
+            )
+    return structure.unflatten(parts.values())
 
 
 def _copy(node: Tree) -> Tree:

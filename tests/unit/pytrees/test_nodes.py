@@ -13,7 +13,8 @@ import pytest
 from tiecli.errors import LeafNotFoundError, TreeError
 from tiecli.keypaths import KeyPath
 from tiecli.pytrees import contract, expand, list_leaves, tie_names
-from tiecli.pytrees.nodes import describe_array, is_array, is_plain, list_empty, put_leaves, take_leaves
+from tiecli.pytrees.nodes import describe_array, is_array, is_plain, list_empty, take_leaves
+from tiecli.pytrees.trees import with_leaves
 
 jax = pytest.importorskip("jax", reason="jax comes with the extra `verify`")
 
@@ -172,6 +173,6 @@ def test_putting_and_taking_where_there_is_nothing() -> None:
     tree = Layer(matrix(2))
     for place, message in (("bias.x", "has no place in a Layer"), ("weight", "is taken in a Layer")):
         with pytest.raises(TreeError, match=message):
-            put_leaves(tree, {KeyPath.parse(place): matrix(1)})
+            with_leaves(tree, {KeyPath.parse(place): matrix(1)})
     with pytest.raises(LeafNotFoundError, match="no leaf `bias`"):
         take_leaves(tree, [KeyPath(("bias",))])

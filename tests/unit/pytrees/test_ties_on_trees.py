@@ -193,12 +193,26 @@ def test_shapes_alone_are_expanded_by_jax() -> None:
 
 
 def test_a_tree_that_jax_holds_has_places_for_its_aliases() -> None:
-    """None stands where an alias was; where nothing does, there is no place to put one."""
-    tree = (np.ones(2), {"w": np.ones(2)})
-    tie = ties("[1].w = [0]")
+    """None stands where an alias was; a tuple without one has no place to put it."""
+    tree = (np.ones(2), ({"w": np.ones(2)}, np.ones(2)))
+    tie = ties("[1][0].w = [0]", "[1][1] = [0]")
 
     contracted = contract(tree, tie)
-    assert contracted[1] == {"w": None}
-    assert np.array_equal(expand(contracted, tie)[1]["w"], np.ones(2))
-    with pytest.raises(TreeError, match=r"`\[1\]\.w` has no place in a tuple"):
-        expand((tree[0], {}), tie)
+    assert contracted[1] == ({"w": None}, None)
+    assert np.array_equal(expand(contracted, tie)[1][1], np.ones(2))
+    for place in ("[1][2]", "[2]", "[1][1].w"):
+        with pytest.raises(TreeError, match=r"` has no place in a tuple"):
+            expand(contracted, ties(f"{place} = [0]"))
+
+
+def test_dicts_inside_of_other_containers_get_their_aliases_back() -> None:
+    """Parameters that were contracted on their own, then joined with the optimizer's state."""
+    params = contract(example(), TIES)
+    joined = (params, (np.int32(7), {"mu": params}))
+
+    full = expand(joined, ties("[0].head.kernel = [0].wte | transpose", "[0].layers[1].w = [0].layers[0].w"))
+
+    assert same(full[0], example())
+    assert full[1] is not joined[1]
+    assert same(full[1][1]["mu"], params)
+    assert same(joined[0], params)
