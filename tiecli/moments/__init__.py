@@ -7,7 +7,7 @@ the two were trained apart, the canonical leaf's state takes the alias's up firs
 
 from __future__ import annotations
 
-from tiecli.moments.rules import CarriedSlot, Policy, Regime, RestoredState, StatePlan
+from tiecli.moments.rules import CarriedSlot, Policy, Regime, RestoredState, Rule, StatePlan, choose_copy
 
 # Planning is imported where there is state to plan for, which most checkpoints lack.
-__all__ = ["CarriedSlot", "Policy", "Regime", "RestoredState", "StatePlan"]
+__all__ = ["CarriedSlot", "Policy", "Regime", "RestoredState", "Rule", "StatePlan", "choose_copy"]

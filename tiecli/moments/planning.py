@@ -46,10 +46,11 @@ def plan_state(
         return StatePlan()
     carrying = _Carrying(reader, survey, policy)
     found = tuple(slot for tie in ties for slot in carrying.carry(tie))
-    rewritten = reset_state(reader, survey) if policy == "reset" and found else _merge(reader, found)
+    reset = reset_state(reader, survey) if policy == "reset" and found else None
+    rewritten = _merge(reader, found) if reset is None else reset.zeros
     gone = {slot.alias for slot in found}
     kept = {path: blocks for path, blocks in rewritten.items() if path not in gone}
-    return StatePlan(found, kept, tuple(carrying.bare))
+    return StatePlan(found, kept, tuple(carrying.bare), () if reset is None else reset.names)
 
 
 class _Carrying:

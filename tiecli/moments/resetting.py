@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import NamedTuple
 
 from tiecli.checkpoints.protocol import CheckpointReader
 from tiecli.declared import list_shared
@@ -16,7 +17,19 @@ from tiecli.moments.values import zero_blocks
 _HINT = "Save the parameters without optimizer state, tie those, and let the program make a new one."
 
 
-def reset_state(reader: CheckpointReader, survey: StateSurvey) -> dict[KeyPath, Callable[[], Iterator[memoryview]]]:
+class Reset(NamedTuple):
+    """What begins anew.
+
+    Attributes:
+        zeros: The leaves that get zeros, each with what gives them.
+        names: The slots and counts that those are.
+    """
+
+    zeros: Mapping[KeyPath, Callable[[], Iterator[memoryview]]]
+    names: tuple[str, ...]
+
+
+def reset_state(reader: CheckpointReader, survey: StateSurvey) -> Reset:
     """Sets everything that optimizers gathered to zero, for all parameters, and their counts.
 
     Moments of zero at a high count would make the first steps too long, and a count is shared
@@ -25,13 +38,9 @@ def reset_state(reader: CheckpointReader, survey: StateSurvey) -> dict[KeyPath, 
     Raises:
         StateConflictError: Something is kept that does not begin at zero.
     """
-    counts = set(list_counts(survey))
-    gathered = [
-        leaf
-        for tree in survey.report.trees
-        if tree.kind != "copy"
-        for leaf in (*tree.held.values(), *tree.orphans.values())
-    ]
+    counts = tuple(list_counts(survey))
+    trees = [tree for tree in survey.report.trees if tree.kind != "copy"]
+    gathered = [leaf for tree in trees for leaf in (*tree.held.values(), *tree.orphans.values())]
     _check_beginnings(survey, counts)
     coded = [leaf for leaf in gathered if leaf.spec.dtype.kind not in ("float", "complex")]
     if coded:
@@ -40,10 +49,12 @@ def reset_state(reader: CheckpointReader, survey: StateSurvey) -> dict[KeyPath, 
     second = list_shared(reader)
     paths = (*(KeyPath(leaf.keys) for leaf in gathered), *counts)
     stored = reader.specs()
-    return {path: _give_zeros(stored[path]) for path in paths if path in stored and path not in second}
+    zeros = {path: _give_zeros(stored[path]) for path in paths if path in stored and path not in second}
+    names = dict.fromkeys((*(tree.name for tree in trees), *(str(path.keys[-1]) for path in counts)))
+    return Reset(zeros, tuple(names))
 
 
-def _check_beginnings(survey: StateSurvey, counts: set[KeyPath]) -> None:
+def _check_beginnings(survey: StateSurvey, counts: Collection[KeyPath]) -> None:
     """Refuses state that holds what nobody knows the beginning of."""
     unknown = [one.path for kept in find_companions(survey).values() for one in kept if one.path not in counts]
     unknown += find_globals(survey).values()

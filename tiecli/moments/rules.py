@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from tiecli.keypaths import KeyPath, spell_leaves
 from tiecli.slots import Kind
 from tiecli.ties import Tie
+from tiecli.transforms import Transform
 
 Blocks = Callable[[], Iterator[memoryview]]
 """Gives the bytes of a leaf, as often as it is asked."""
@@ -77,11 +78,13 @@ class StatePlan:
         slots: Every slot of every new alias.
         rewritten: Leaves that get new values, each with what gives them as often as asked.
         bare: New aliases that nothing is kept for, though something is for their canonical leaves.
+        zeroed: Of a reset, the names of the slots and counts that begin at zero again.
     """
 
     slots: tuple[CarriedSlot, ...] = ()
     rewritten: Mapping[KeyPath, Blocks] = field(default_factory=dict)
     bare: tuple[KeyPath, ...] = ()
+    zeroed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,7 @@ class RestoredState:
 
 
 KEPT = Rule("one of two equal states kept")
-COPIED = Rule("copied from the leaf it followed from")
+_COPIED = "copied from the leaf it followed from"
 
 _SETTLED: dict[Regime, Rule] = {
     "replicas": KEPT,
@@ -115,9 +118,12 @@ _SUMS: dict[Kind, Rule] = {
     "square": Rule("squares summed, without the product of the two gradients", exact=False),
     "size": Rule("summed, which the largest of the sum never exceeds", exact=False),
 }
+_MAXIMUM = Rule("largest squares summed, without the product of the two gradients", exact=False)
 _LOOSE = Rule("summed, though of steps that were normalised already", exact=False)
 _ADAPTED = Rule("summed, though scaled by what was learnt from all gradients", exact=False)
 
+# Source: torch.optim.Adam and optax.amsgrad keep the largest of all squares so far.
+_LARGEST = frozenset({"max_exp_avg_sq", "nu_max"})
 # Source: torch.optim.RMSprop and optax.rmsprop gather these after they divided by the root of squares.
 _AFTER = frozenset({"trace", "momentum_buffer", "momentum"})
 
@@ -136,6 +142,17 @@ def choose_rule(kind: Kind, regime: Regime) -> Rule | None:
     return _SETTLED[regime] if regime in _SETTLED else _SUMS.get(kind)
 
 
+def choose_copy(transform: Transform, *, differed: bool = False) -> Rule:
+    """Says what a leaf that is stored again gets of a state that nobody kept for it.
+
+    Args:
+        transform: How it follows; steps of a leaf that has a factor are of another size from now on.
+        differed: Whether it had another state before it was tied.
+    """
+    text = f"{_COPIED}; what it was is not kept" if differed else _COPIED
+    return Rule(text, exact=transform.magnitude == 1.0)
+
+
 def qualify_rule(rule: Rule, slot: str, beside: frozenset[Kind], *, adapts: bool) -> Rule:
     """Says of a sum what speaks against its being exact.
 
@@ -145,6 +162,8 @@ def qualify_rule(rule: Rule, slot: str, beside: frozenset[Kind], *, adapts: bool
         beside: The kinds of slots that the optimizer keeps for the same leaf.
         adapts: Whether the optimizer scales by numbers that it learns from all leaves together.
     """
+    if rule == _SUMS["square"] and slot in _LARGEST:
+        return _MAXIMUM
     if rule != _SUMS["linear"]:
         return rule
     if slot in _AFTER and beside & {"square", "size", "factor"}:

@@ -8,7 +8,7 @@ from tiecli.checkpoints.protocol import CheckpointReader
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
 from tiecli.moments.companions import Companion, find_companions
-from tiecli.moments.rules import COPIED, CarriedSlot, RestoredState
+from tiecli.moments.rules import CarriedSlot, RestoredState, choose_copy
 from tiecli.moments.slotties import find_slot_tie, is_whole
 from tiecli.moments.surveying import StateSurvey, survey_state
 from tiecli.slots import Keys, SlotTree
@@ -61,7 +61,7 @@ class _Restoring:
             if tie.alias.keys not in tree.held and all(path.keys in tree.held for path in tie.canonicals):
                 slot = self._copy_slot(tree, tie)
                 if slot is not None:
-                    yield CarriedSlot(tie.alias, tree.name, tree.kind, slot, "replicas", COPIED)
+                    yield CarriedSlot(tie.alias, tree.name, tree.kind, slot, "replicas", choose_copy(slot.transform))
         have = {companion.path for companion in self.companions.get(tie.alias.keys, ())}
         for companion in self.companions.get(tie.canonicals[0].keys, ()):
             target = companion.find_twin(tie.alias)
@@ -69,7 +69,8 @@ class _Restoring:
                 slot = self._copy_companion(companion, target, tie)
                 if slot is not None:
                     kind = "count" if companion.spec.size == 1 else "other"
-                    yield CarriedSlot(tie.alias, companion.name, kind, slot, "replicas", COPIED)  # type: ignore[arg-type]
+                    rule = choose_copy(slot.transform)
+                    yield CarriedSlot(tie.alias, companion.name, kind, slot, "replicas", rule)  # type: ignore[arg-type]
 
     def _copy_slot(self, tree: SlotTree, tie: Tie) -> Tie | None:
         own = tree.held[tie.canonicals[0].keys]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tiecli.slots.finding import Leaf, SlotReport, SlotTree, find_slots, is_left_empty, is_nearly_all
-from tiecli.slots.names import HINTS, SLOTS, Keys, Kind, find_root, tells_of_state
+from tiecli.slots.names import HINTS, SLOTS, Keys, Kind, find_root, read_paths, tells_of_state
 
 __all__ = [
     "HINTS",
@@ -17,5 +17,6 @@ __all__ = [
     "find_slots",
     "is_left_empty",
     "is_nearly_all",
+    "read_paths",
     "tells_of_state",
 ]

@@ -6,6 +6,7 @@ The steps and their rules are imported when a transform has steps: most checkpoi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
@@ -93,6 +94,20 @@ class Transform:
         from tiecli.transforms.steps import Cast, Conjugate, Negate, Scale
 
         return not any(isinstance(step, Scale | Negate | Cast | Conjugate) for step in self.steps)
+
+    @property
+    def magnitude(self) -> float:
+        """How many times as large values become, whichever sign they get.
+
+        Example:
+            >>> Transform.parse("transpose | scale(-0.5) | scale(8)").magnitude
+            4.0
+        """
+        if not self.steps:
+            return 1.0
+        from tiecli.transforms.steps import Scale
+
+        return math.prod(abs(step.factor) for step in self.steps if isinstance(step, Scale))
 
     def permutation(self, rank: int) -> tuple[int, ...] | None:
         """Gives the order of axes, where nothing happens but that a leaf of this rank is turned; else None.

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from tiecli.apply import is_as_tied
 from tiecli.checkpoints.protocol import CheckpointReader
-from tiecli.moments import RestoredState
+from tiecli.moments import RestoredState, Rule, choose_copy
 from tiecli.plan import Plan
 from tiecli.reports import ReportedSlot
-from tiecli.slots import SLOTS, tells_of_state
+from tiecli.slots import SLOTS, Keys, read_paths, tells_of_state
 from tiecli.ties import TieSet
 
 
@@ -41,6 +41,7 @@ def word_restored(state: RestoredState) -> Iterator[str]:
 def _report(reader: CheckpointReader, plan: Plan, state: RestoredState) -> Iterator[ReportedSlot]:
     manifest = reader.manifest()
     records = manifest.by_alias if manifest else {}
+    readings = read_paths(alias.keys for alias, record in records.items() if record.slot)
     copied = {slot.alias: slot for slot in state.copied}
     for planned in plan.restored:
         tie = planned.tie
@@ -50,9 +51,13 @@ def _report(reader: CheckpointReader, plan: Plan, state: RestoredState) -> Itera
             slot = copied[tie.alias]
             yield ReportedSlot(slot.slot, *names, slot.regime, *slot.rule)
         elif record is not None and record.slot:
-            name = next((str(key) for key in reversed(tie.alias.keys) if key in SLOTS), str(tie.alias.keys[-1]))
-            if record.exact and is_as_tied(reader, record):
-                yield ReportedSlot(name, *names, "replicas", "as it was, bit for bit", exact=True)
-            else:
-                rule = "copied from the leaf it followed from; what it was is not kept"
-                yield ReportedSlot(name, *names, "replicas", rule, exact=True)
+            reading = readings.get(tie.alias.keys)
+            name = reading.slot if reading else _name_slot(tie.alias.keys)
+            as_was = record.exact and is_as_tied(reader, record)
+            rule = Rule("as it was, bit for bit") if as_was else choose_copy(tie.transform, differed=True)
+            yield ReportedSlot(name, *names, "replicas", *rule)
+
+
+def _name_slot(keys: Keys) -> str:
+    """Names a slot by its path, where the state of an optimizer is a checkpoint of its own."""
+    return next((str(key) for key in reversed(keys) if key in SLOTS), str(keys[-1]))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tiecli.apply import ProvenTie, prove_ties
 from tiecli.checkpoints import open_reader
-from tiecli.checkpoints.protocol import CheckpointReader, Progress, Selection, ignore_progress
+from tiecli.checkpoints.protocol import CheckpointReader, Progress, ignore_progress
 from tiecli.compare import digest_blocks
 from tiecli.compare.streams import digest_leaf, digest_values
-from tiecli.errors import NothingToTieError
+from tiecli.errors import LeafNotFoundError, NothingToTieError, PartNotFoundError
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
 from tiecli.manifest import TieRecord
@@ -20,7 +20,6 @@ from tiecli.plan import Plan, PlannedTie, Side, TieRequest, plan_tie
 from tiecli.reports import ReportedSlot
 from tiecli.slots import tells_of_state
 from tiecli.ties import Tie, TieSet
-from tiecli.transforms.steps import Scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +37,29 @@ class Parameters:
     omitted: frozenset[KeyPath] = frozenset()
 
 
-def read_parameters(path: Path, requests: Sequence[TieRequest], selection: Selection = Selection()) -> Parameters:
+def read_parameters(path: Path, requests: Sequence[TieRequest]) -> Parameters:
     """Reads which parameters there are, and which of them are, or will be, tied.
 
     Args:
         path: The checkpoint that holds them, tied already or not.
         requests: The ties between them; none for those that it records.
-        selection: Its step and item.
 
     Raises:
         NothingToTieError: Nothing is requested, and it records nothing.
+        UsageError: A request names no leaf of it, or it has several items.
         CheckpointError: It cannot be trusted or read.
     """
-    with open_reader(path, selection) as reader:
+    try:
+        return _read_parameters(path, requests)
+    except PartNotFoundError as error:
+        hint = "--item is of the checkpoint with the state; give --params the directory of one item."
+        raise PartNotFoundError(error.message, hint) from error
+    except LeafNotFoundError as error:
+        raise LeafNotFoundError(f"{error.message} of `{path}`", *error.hints) from error
+
+
+def _read_parameters(path: Path, requests: Sequence[TieRequest]) -> Parameters:
+    with open_reader(path) as reader:
         manifest = reader.manifest()
         records = {record.tie.alias: record for record in manifest.records} if manifest else {}
         specs = {**{alias: record.alias_spec for alias, record in records.items()}, **reader.specs()}
@@ -180,32 +189,3 @@ def report_slots(
         )
         for slot in state.slots
     )
-
-
-def word_effects(state: StatePlan, ties: Sequence[Tie], policy: Policy) -> Iterator[str]:
-    """Words what no rewriting of state can carry: rates, decay, clipping."""
-    for path in state.bare:
-        yield (
-            f"no optimizer state is kept for `{path.spelling}`, as for a leaf that is frozen or gets no gradient; "
-            "that of its canonical leaf stays as it is"
-        )
-    if policy == "reset":
-        everything = "all optimizer state is zero now, and its counts; learning rates and their schedules stay"
-        yield everything if state.slots else "there is no optimizer state of the aliases here, so none was reset"
-    if not state.slots:
-        return
-    for tie in ties:
-        factor = 1.0
-        for step in tie.transform.steps:
-            factor *= step.factor if isinstance(step, Scale) else 1.0
-        if abs(factor) != 1.0:
-            yield (
-                f"`{tie.alias.spelling}` follows at {factor:g} times: a step of SGD through `{tie.canonical}` moves it "
-                f"{factor * factor:g} times as far as one of its own did, one of Adam {abs(factor):g} times"
-            )
-    if any(slot.regime == "independent" for slot in state.slots):
-        yield (
-            "weight decay now shrinks the leaf once, and a clip of the global norm sees one gradient in place of two"
-        )
-    if any(slot.regime == "dead" for slot in state.slots):
-        yield "the aliases' state is zero: they never received a gradient, whatever the model's code suggests"

@@ -19,6 +19,7 @@ from tiecli.plan import Mode, Plan, Side, TieRequest, plan_tie
 from tiecli.reports import ApplyReport, ReportedTie, report_plan
 from tiecli.slots import tells_of_state
 from tiecli.ties import Tie, TieSet
+from tiecli.verbs.effects import word_effects
 from tiecli.verbs.elsewhere import find_state_elsewhere, word_elsewhere
 from tiecli.verbs.state import (
     Parameters,
@@ -27,7 +28,6 @@ from tiecli.verbs.state import (
     read_parameters,
     report_slots,
     share_together,
-    word_effects,
 )
 
 

@@ -17,6 +17,7 @@ from tiecli.moments import RestoredState
 from tiecli.plan import Plan, plan_untie
 from tiecli.reports import ApplyReport, ReportedTie, report_plan
 from tiecli.ties import TieSet
+from tiecli.verbs.effects import word_parted
 from tiecli.verbs.restoring import report_restored, restore_state, word_restored
 
 
@@ -120,6 +121,8 @@ def _report(reader: CheckpointReader, plan: Plan, state: RestoredState) -> Apply
         if path in ended
     ]
     notices += word_restored(state)
+    if slots:
+        notices += word_parted([planned.tie for planned in plan.restored if planned.tie.alias.spelling not in of_state])
     report = report_plan("untie", reader, plan, ties, _describe_config(reader, plan), notices)
     return replace(report, slots=slots)
 

@@ -1,0 +1,79 @@
+"""Effects: what no rewriting of an optimizer's state can carry across, in words: rates, decay, clipping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tiecli.moments import Policy, StatePlan
+from tiecli.ties import Tie
+
+_ONCE = {
+    "independent": (
+        "decay that is added to the gradients is in the sums once for each leaf, and counts once from now on; a clip "
+        "of the global norm saw their gradients apart, and sees the sum"
+    ),
+    "replicas": (
+        "a clip of the global norm, and decay that is part of the loss, counted the leaf once for each copy, and "
+        "count it once from now on"
+    ),
+}
+"""By regime. Decay that the optimizer takes off the leaf itself is what it was."""
+
+
+def word_effects(state: StatePlan, ties: Sequence[Tie], policy: Policy) -> Iterator[str]:
+    """Words what becomes different for a program that trains on from a tied checkpoint.
+
+    Args:
+        state: What becomes of the slots.
+        ties: The new ties between parameters.
+        policy: Whether the state was carried across, or reset.
+    """
+    for path in state.bare:
+        yield (
+            f"no optimizer state is kept for `{path.spelling}`, as for a leaf that is frozen or gets no gradient; "
+            "that of its canonical leaf stays as it is"
+        )
+    if policy == "reset":
+        yield _word_reset(state)
+    if not state.slots:
+        return
+    for tie in ties:
+        factor = tie.transform.magnitude
+        if factor != 1.0:
+            yield (
+                f"`{tie.alias.spelling}` follows at {factor:g} times: a step of SGD through `{tie.canonical}` moves it "
+                f"{factor * factor:g} times as far as one of its own did, one of Adam {factor:g} times"
+            )
+    regimes = {slot.regime for slot in state.slots}
+    yield from (said for regime, said in _ONCE.items() if regime in regimes)
+    if "dead" in regimes:
+        yield "the aliases' state is zero: they never received a gradient, whatever the model's code suggests"
+
+
+def word_parted(ties: Sequence[Tie]) -> Iterator[str]:
+    """Words what becomes different for a program that trains on with leaves that were tied.
+
+    Args:
+        ties: The ties between parameters that end, whose slots are stored again.
+    """
+    for tie in ties:
+        factor = tie.transform.magnitude
+        if factor != 1.0:
+            yield (
+                f"`{tie.alias.spelling}` has its factor folded in: to move as it did, it needs {factor * factor:g} "
+                f"times the learning rate under SGD, {factor:g} times under Adam"
+            )
+    yield (
+        "the leaves stay equal only if each gets the gradient of all from now on; a clip of the global norm, and "
+        "decay that is part of the loss, then count it once for each"
+    )
+
+
+def _word_reset(state: StatePlan) -> str:
+    if not state.slots:
+        return "there is no optimizer state of the aliases here, so none was reset"
+    names = ", ".join(f"`{name}`" for name in state.zeroed) or "none"
+    return (
+        f"optimizer state begins at zero again, of all parameters and with its counts: {names}; "
+        "learning rates, their schedules and averages of parameters stay"
+    )
