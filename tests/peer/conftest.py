@@ -30,6 +30,14 @@ def _quiet_peers() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """JAX computes in 64 bits."""
+    jax = pytest.importorskip("jax", reason="jax comes with the extra `test`")
+    with jax.enable_x64(True):
+        yield
+
+
 def _peer(name: str) -> ModuleType:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
