@@ -61,6 +61,8 @@ class Adam:
             state |= {self.first(leaf): moment, self.second(leaf): moment * moment}
             if self.slots[0] == "exp_avg":
                 state[self.step(leaf)] = np.array(10_000, np.float32)
+            else:
+                state["opt_state.0.count"] = np.array(10_000, np.int64)
         return state
 
 

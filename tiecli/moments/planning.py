@@ -8,7 +8,7 @@ from tiecli.checkpoints.protocol import CheckpointReader
 from tiecli.errors import StateConflictError, TransformMismatchError
 from tiecli.keypaths import KeyPath
 from tiecli.leaves import LeafSpec
-from tiecli.moments.companions import Companion, find_companions, find_globals
+from tiecli.moments.companions import Companion, find_companions, find_globals, is_count
 from tiecli.moments.regimes import agrees, find_regime
 from tiecli.moments.resetting import reset_state
 from tiecli.moments.rules import Blocks, CarriedSlot, Policy, Regime, Rule, StatePlan, choose_rule, qualify_rule
@@ -63,6 +63,7 @@ class _Carrying:
         self.trees = survey.report.trees
         self.companions = find_companions(survey)
         self.globals = find_globals(survey)
+        self.counted = {path.keys[:-1] for path in survey.leaves if is_count(path)}
         self.bare: list[KeyPath] = []
         self._by_owner: dict[Keys, list[SlotTree]] = {}
         for tree in self.trees:
@@ -130,11 +131,19 @@ class _Carrying:
             raise StateConflictError(f"{said}the one is {spec}, the other {sources[0]}", WITHOUT)
         if regime == "independent" and {spec.dtype.kind, sources[0].dtype.kind} - {"float", "complex"}:
             raise StateConflictError(f"{said}{spec.dtype} holds codes, which have no sum", WITHOUT)
-        if rule is None or (regime == "independent" and spec.shape != alias.shape):
+        centred = regime == "independent" and tree.kind == "square" and self._are_centred(tree)
+        if rule is None or centred or (regime == "independent" and spec.shape != alias.shape):
+            why = ", and less the square of their average" if centred else ""
             raise StateConflictError(
-                f"{said}there is no valid rule for `{tree.name}` of leaves that were trained apart", RESET
+                f"{said}there is no valid rule for `{tree.name}` of leaves that were trained apart{why}", RESET
             )
         return rule
+
+    def _are_centred(self, tree: SlotTree) -> bool:
+        """Whether the square of an average is taken off squares: off a sum of them it can leave less than nothing."""
+        beside = {twin.name for twin in self.trees if twin.above == tree.above}
+        # Adam has the same names, and a count; centred RMSProp has none.
+        return "grad_avg" in beside or (tree.name == "nu" and "mu" in beside and tree.above not in self.counted)
 
     def _carry_companion(self, companion: Companion, tie: Tie, regime: Regime) -> CarriedSlot:
         """Settles what goes by no known name: a number must be equal, anything else must follow as its leaf does."""

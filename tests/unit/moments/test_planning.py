@@ -234,6 +234,14 @@ def test_a_dead_leaf_of_adafactor_is_dead() -> None:
         ),
         (keep("nu", OPTAX, a=A * A, b=B), None),
         (keep("nu", OPTAX, a=np.float32(1), b=np.float32(2)), "no valid rule for `nu`"),
+        (
+            {**keep("mu", OPTAX, a=A, b=B), **keep("nu", OPTAX, a=A * A, b=B * B)},
+            "no valid rule for `nu` of leaves that were trained apart, and less the square of their average",
+        ),
+        (
+            {**keep("grad_avg", a=A, b=B), **keep("square_avg", a=A * A, b=B * B)},
+            "no valid rule for `square_avg` of leaves that were trained apart, and less",
+        ),
         (keep("ema", OPTAX, a=A, b=B), "no valid rule for `ema`"),
         (keep("acc_delta", a=A, b=B), "no valid rule for `acc_delta`"),
         (keep("state1", a=CODED, b=CODED + np.uint8(1)), "U8 holds codes, which have no sum"),
@@ -326,6 +334,27 @@ def test_sums_that_are_not_of_gradients_are_not_exact(state: dict[str, Any], exa
     assert (slots.get("trace") or slots["exp_avg"]).exact == exact
 
 
+def test_adam_is_told_from_centred_rmsprop_by_its_count() -> None:
+    """Both have `mu` and `nu`; a count elsewhere is that of a schedule."""
+    state = {**keep("mu", OPTAX, a=A, b=B), **keep("nu", OPTAX, a=A * A, b=B * B)}
+    count = np.array(7, np.int32)
+
+    assert len(plan({**PARAMS, **state, "opt_state[0].count": count}).slots) == 2
+    with pytest.raises(StateConflictError, match="no valid rule for `nu`"):
+        plan({**PARAMS, **state, "opt_state[1].count": count})
+
+
+@pytest.mark.parametrize("names", [("nu", "nu_max"), ("exp_avg_sq", "max_exp_avg_sq")])
+def test_the_largest_squares_are_said_to_be_that(names: tuple[str, str]) -> None:
+    """Their sum is no largest of sums, and not exact either."""
+    leaves = {f"opt_state[0].{slot}.{leaf}": it * it for slot in names for leaf, it in (("a", A), ("b", B))}
+    said = {slot.slot: slot.rule for slot in plan({**PARAMS, **leaves}).slots}
+
+    assert said[names[0]].text.startswith("squares summed")
+    assert said[names[1]].text.startswith("largest squares summed")
+    assert not any(rule.exact for rule in said.values())
+
+
 def test_state_of_parameters_that_are_elsewhere() -> None:
     """All of it is state then, so that no key need say so."""
     state = {f"[0].mu.{leaf}": array for leaf, array in (("a", A), ("b", B))}
@@ -350,6 +379,7 @@ def test_a_reset_is_of_all_moments_and_their_counts() -> None:
     """Averages of parameters, learning rates and the counts of their schedules stay."""
     planned = plan({**PARAMS, **TRAINED}, policy="reset")
 
+    assert planned.zeroed == ("mu", "nu", "count")
     reset = ("opt_state[0].mu.a", "opt_state[0].mu.c", "opt_state[0].nu.a", "opt_state[0].nu.c", "opt_state[0].count")
     assert {path.spelling for path in planned.rewritten} == {*reset}
     assert not value(planned, "opt_state[0].mu.c").any()
