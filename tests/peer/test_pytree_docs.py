@@ -30,12 +30,26 @@ def test_blocks_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for name in ("jax", "optax", *NEEDED[page]):
         pytest.importorskip(name, reason=f"docs/{page} shows {name}")
     monkeypatch.chdir(tmp_path)
-    text = (DOCS / page).read_text(encoding="utf-8")
-    names: dict[str, Any] = {"__name__": "page"}
 
-    for block in BLOCK.finditer(text):
-        code = "\n" * text[: block.start()].count("\n") + block[0]
-        exec(compile(code, f"docs/{page}", "exec", dont_inherit=True), names)
+    text = run_blocks(DOCS / page)
 
     assert text.count("\nassert ") >= 4
     assert "grad" in text
+
+
+def test_the_example_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the fixture that it names."""
+    pytest.importorskip("jax", reason="README.md shows jax")
+    monkeypatch.chdir(DOCS.parent)
+
+    assert "expand(tied, ties)" in run_blocks(Path("README.md"))
+
+
+def run_blocks(page: Path) -> str:
+    """Runs all blocks of Python of a page, and gives its text."""
+    text = page.read_text(encoding="utf-8")
+    names: dict[str, Any] = {"__name__": "page"}
+    for block in BLOCK.finditer(text):
+        code = "\n" * text[: block.start()].count("\n") + block[0]
+        exec(compile(code, str(page), "exec", dont_inherit=True), names)
+    return text
