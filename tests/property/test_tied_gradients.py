@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.property.strategies_trees import Tied, tied_trees
 from tiecli.keypaths import KeyPath
@@ -22,38 +23,40 @@ from tiecli.transforms.arrays import adjoint, array_spec
 jax = pytest.importorskip("jax", reason="jax is not installed")
 
 
-def coefficients(tree: Tree) -> dict[KeyPath, tuple[Any, Any]]:
-    """An amplitude and a frequency for every element, by place."""
+def coefficients(tree: Tree, seed: int) -> dict[KeyPath, tuple[Any, Any]]:
+    """An amplitude and a frequency for every element, by place; another loss for each seed."""
     places = sorted(list_leaves(tree).items(), key=lambda item: str(item[0]))
-    drawn = (np.random.default_rng(number).normal(size=(2, *leaf.shape)) for number, (_, leaf) in enumerate(places))
+    drawn = (
+        np.random.default_rng((seed, number)).normal(size=(2, *leaf.shape)) for number, (_, leaf) in enumerate(places)
+    )
     return {path: (weights[0], weights[1]) for (path, _), weights in zip(places, drawn, strict=True)}
 
 
-def probe(tree: Tree, xp: ModuleType) -> Any:
+def probe(tree: Tree, xp: ModuleType, seed: int) -> Any:
     """A loss in which every element has a curvature of its own, and all leaves meet."""
     leaves = list_leaves(tree)
-    waves = [(a * xp.sin(b * leaves[path] + 1)).sum() for path, (a, b) in coefficients(tree).items()]
+    waves = [(a * xp.sin(b * leaves[path] + 1)).sum() for path, (a, b) in coefficients(tree, seed).items()]
     return xp.tanh(sum(waves)) + sum(waves) / 2
 
 
-def probe_gradients(tree: Tree) -> dict[KeyPath, Any]:
+def probe_gradients(tree: Tree, seed: int) -> dict[KeyPath, Any]:
     """Its gradient at every leaf, by hand."""
-    leaves, weights = list_leaves(tree), coefficients(tree)
+    leaves, weights = list_leaves(tree), coefficients(tree, seed)
     total = sum((a * np.sin(b * leaves[path] + 1)).sum() for path, (a, b) in weights.items())
     slope = 1 / np.cosh(total) ** 2 + 0.5
     return {path: slope * a * b * np.cos(b * leaves[path] + 1) for path, (a, b) in weights.items()}
 
 
-def tied_gradients(ties: TieSet) -> Any:
-    return jax.grad(lambda tree: probe(expand(tree, ties), jax.numpy))
+def tied_gradients(ties: TieSet, seed: int = 0) -> Any:
+    return jax.grad(lambda tree: probe(expand(tree, ties), jax.numpy, seed))
 
 
-def assert_gathered(found: Tree, tree: Tree, ties: TieSet) -> None:
+def assert_gathered(found: Tree, tree: Tree, ties: TieSet, seed: int = 0) -> None:
     """Asserts that gradients are the untied ones at the expanded point, pulled back by our own adjoints.
 
     To 1e-12 of the largest that was added up.
     """
-    own = probe_gradients(expand(tree, ties))
+    own = probe_gradients(expand(tree, ties), seed)
     gathered, sizes = dict(own), {path: np.abs(leaf).max(initial=0.0) for path, leaf in own.items()}
     for tie in ties:
         specs = [array_spec(own[path]) for path in tie.canonicals]
@@ -66,16 +69,16 @@ def assert_gathered(found: Tree, tree: Tree, ties: TieSet) -> None:
         assert np.abs(np.asarray(leaf) - gathered[path]).max(initial=0.0) <= 1e-12 * sizes[path]
 
 
-@given(tied_trees())
+@given(tied_trees(), st.integers(0, 2**32))
 @settings(max_examples=20, deadline=None)
-def test_tied_gradients_are_contracted_ones(tied: Tied) -> None:
+def test_tied_gradients_are_contracted_ones(tied: Tied, seed: int) -> None:
     """`grad(loss ∘ expand)` is each leaf's own gradient, and what the adjoints bring from its aliases."""
     with jax.enable_x64(True):
         tree = contract(tied.tree, tied.ties)
-        found = jax.jit(tied_gradients(tied.ties))(tree)
+        found = jax.jit(tied_gradients(tied.ties, seed))(tree)
 
     assert jax.tree.structure(found) == jax.tree.structure(tree)
-    assert_gathered(found, tree, tied.ties)
+    assert_gathered(found, tree, tied.ties, seed)
 
 
 @given(tied_trees())
