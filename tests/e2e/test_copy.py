@@ -86,6 +86,49 @@ def test_patterns_copy_one_expert_to_all(tmp_path: Path, capsys: pytest.CaptureF
     }
 
 
+def test_several_leaves_are_joined_into_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Projections of each layer into its fused one, which keeps its place."""
+    split = {
+        f"h.{i}.{name}": np.full((2, 3), 10 * i + at, np.float32) for i in range(2) for at, name in enumerate("qkv")
+    }
+    save_file(split, tmp_path / "split.safetensors")
+    save_file({f"h.{i}.qkv": np.zeros((6, 3), np.float32) for i in range(2)}, tmp_path / "fused.safetensors")
+    code, _, _ = run(
+        capsys, tmp_path / "split.safetensors", tmp_path / "fused.safetensors",
+        "--map", "h.{i}.qkv = (h.{i}.q, h.{i}.k, h.{i}.v) | concat(0)", "-o", tmp_path / "out.safetensors",
+    )  # fmt: skip
+
+    assert code == 0
+    found = load_file(tmp_path / "out.safetensors")
+    assert {name: array[::2, 0].tolist() for name, array in found.items()} == {
+        "h.0.qkv": [0, 1, 2],
+        "h.1.qkv": [10, 11, 12],
+    }
+
+
+def test_what_is_left_over_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Missing, extra and mismatched leaves, each by its name, for people and for programs; `--strict` refuses each."""
+    one, two = np.ones(2, np.float32), np.ones(3, np.float32)
+    source, target = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    save_file({"both": one, "extra": one, "odd": one}, source)
+    save_file({"both": one * 2, "missing": one, "odd": two}, target)
+    code, out, _ = run(capsys, source, target)
+    _, text, _ = run(capsys, source, target, "--json")
+    document = json.loads(text)
+
+    assert code == 0
+    assert "not in the source, stays: missing" in out
+    assert "only in the source, not copied: extra" in out
+    assert (document["missing"], document["extra"], document["tied"]) == (["missing"], ["extra"], False)
+    assert [it["leaf"] for it in document["mismatched"]] == ["odd"]
+    for given, taken, says in (("extra", "both", "`extra` copied nowhere"), ("both", "missing", "`missing` without a")):
+        save_file(dict.fromkeys(("both", given), one), source)
+        save_file(dict.fromkeys(("both", taken), one), target)
+        code, _, err = run(capsys, source, target, "--strict", "-o", tmp_path / "out.safetensors")
+        assert code == 2
+        assert says in err
+
+
 def test_across_formats_both_ways(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """From Orbax into safetensors, and back into Orbax; names differ in how positions are spelled only."""
     orbax = FIXTURES / "orbax" / "pytree"

@@ -22,7 +22,7 @@ from tiecli.cli.options import (
 )
 
 Source = Annotated[Path, typer.Argument(metavar="SRC", help="Where values come from: safetensors or Orbax.")]
-Destination = Annotated[Path, typer.Argument(metavar="DST", help="Where they go; of either format, or SRC itself..")]
+Destination = Annotated[Path, typer.Argument(metavar="DST", help="Where they go; of either format, or SRC itself.")]
 Maps = Annotated[
     list[str] | None,
     typer.Option(
