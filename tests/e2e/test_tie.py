@@ -91,7 +91,11 @@ def test_keep_gives_up_the_other_side(run: Run, model: Path, tmp_path: Path, kee
     out, back = tmp_path / "out.safetensors", tmp_path / "back.safetensors"
     survivor = {"src": EMBED, "dst": "head2.weight"}[keep]
     assert run("tie", model, "--src", EMBED, "--dst", "head2.weight", "--keep", keep, "-o", out).code == 0
-    assert run("untie", out, "-o", back).code == 0
+    untied = run("untie", out, "-o", back)
+    assert untied.code == 0
+    # The leaf that stayed is what it was then; only the other one is not.
+    assert "as it was tied" in untied.stdout
+    assert "given up by --keep" in untied.stderr
 
     from safetensors.numpy import load_file
 
