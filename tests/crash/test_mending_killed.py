@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.crash.killing import CHANGING
 from tests.crash.mending_sources import CASES, LEFT, Case
 from tests.crash.orbax_sources import restore
 from tests.crash.sources import remove, stages_in, visible
 from tests.crash.test_failing import run_and_fail
-from tests.crash.test_orbax_killed import CHANGING, run_and_kill
+from tests.crash.test_killed import run_and_kill
 from tests.unit.checkpoints.safetensors.surgery import take_stock
 from tiecli.checkpoints.survey.walking import find_units
 
