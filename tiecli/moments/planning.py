@@ -15,7 +15,7 @@ from tiecli.moments.rules import Blocks, CarriedSlot, Policy, Regime, Rule, Stat
 from tiecli.moments.slotties import find_slot_tie, guess_ties
 from tiecli.moments.surveying import StateSurvey, survey_state
 from tiecli.moments.values import Contribution, is_within, merged_blocks
-from tiecli.slots import Keys, SlotTree
+from tiecli.slots import SLOTS, Keys, SlotTree
 from tiecli.ties import Tie
 from tiecli.transforms import SAME
 
@@ -171,11 +171,14 @@ class _Carrying:
             raise StateConflictError(
                 f"`{companion.path.spelling}` and `{twins[0].spelling}` differ, and one leaf has one of them", RESET
             )
-        raise StateConflictError(
-            f"`{companion.path.spelling}` is {companion.spec}, kept for `{tie.alias.spelling}`{by}: "
-            "there is no known rule for it",
-            WITHOUT,
-        )
+        said = f"`{companion.path.spelling}` is {companion.spec}, kept for `{tie.alias.spelling}`{by}: "
+        leaf = self.parameters[tie.alias.keys].spec
+        if companion.name in SLOTS and companion.spec.shape != leaf.shape:
+            raise StateConflictError(
+                f"{said}that one is {leaf}, so the state is another model's",
+                "Give the checkpoint whose parameters it was saved with: --params, where it is another.",
+            )
+        raise StateConflictError(f"{said}there is no known rule for it", WITHOUT)
 
     def _check_same_optimizer(self, tie: Tie, trees: Sequence[SlotTree]) -> None:
         """Refuses what an optimizer keeps for one side only, but for an alias that nothing at all is kept for."""
