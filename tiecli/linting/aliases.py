@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ class Aliases:
     names: Collection[str]
     places: Mapping[Pair, tuple[str, ...]]
     records: tuple[TieRecord, ...] = ()
+    _roots: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def targets(self) -> Mapping[str, str]:
@@ -68,11 +69,14 @@ class Aliases:
 
     def find_root(self, name: str) -> str:
         """Follows aliases to the leaf that is stored, or to the last name there is, or to a name of a ring."""
-        seen = set()
-        while name not in self.names and name in self.targets and name not in seen:
-            seen.add(name)
+        passed: dict[str, None] = {}
+        while name not in self.names and name in self.targets and name not in passed and name not in self._roots:
+            passed[name] = None
             name = self.targets[name]
-        return name
+        root = self._roots.get(name, name)
+        # A chain of a million is walked once, and not from each of its names.
+        self._roots.update(dict.fromkeys(passed, root))
+        return root
 
 
 def read_aliases(subject: Subject) -> Aliases:

@@ -12,6 +12,9 @@ from tiecli.linting.subject import Subject
 
 _HEADER = ("header",)
 
+MOST_FINDINGS = 100_000
+"""Of one rule in one checkpoint. Only files that are made to be hostile have more, and they are not to fill memory."""
+
 
 class NotChecked(NamedTuple):
     """A rule that could not run on a checkpoint, and why."""
@@ -72,13 +75,21 @@ def run_rules(subject: Subject, rules: Iterable[Rule], *, data: bool) -> Outcome
                 not_checked.append(NotChecked(rule.code, missing))
                 continue
             # What a rule has found before it fails counts.
-            for finding in rule.check(subject):
-                found.append((rule, finding))  # noqa: PERF401
+            for number, finding in enumerate(rule.check(subject)):
+                if number == MOST_FINDINGS:
+                    failures.append(_tell_of_more(rule))
+                    break
+                found.append((rule, finding))
         except TiecliError as error:
             failures.append(Failure(rule.code, error.message, " ".join(error.hints)))
         except Exception as error:  # noqa: BLE001  # the others still run; the caller says that this one failed
             failures.append(_describe_crash(rule, error, subject))
     return Outcome(tuple(found), tuple(not_checked), tuple(failures))
+
+
+def _tell_of_more(rule: Rule) -> Failure:
+    problem = f"`{rule.name}` has more than {MOST_FINDINGS:,} findings; the others are not listed"
+    return Failure(rule.code, problem, f"`--ignore {rule.code}` leaves the rule out.")
 
 
 def _describe_crash(rule: Rule, error: Exception, subject: Subject) -> Failure:

@@ -34,8 +34,8 @@ from tiecli.linting.edits import (
     WriteText,
 )
 from tiecli.linting.rule import Finding
-from tiecli.verbs.fixing import CodedFix, choose_fixes, mend, mend_all, plan_fixes
-from tiecli.verbs.gathering import group_fixes
+from tiecli.verbs.fixing import choose_fixes, mend, mend_all, plan_fixes
+from tiecli.verbs.gathering import CodedFix, group_fixes
 
 FLAG = ("config.json", (), "tie_word_embeddings")
 

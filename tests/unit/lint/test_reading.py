@@ -194,7 +194,11 @@ def test_statistics_name_what_could_not_be_read(tmp_path: Path) -> None:
 
 def test_second_names_of_stored_bytes_are_measured_once(tmp_path: Path) -> None:
     """An Orbax leaf that is stored under two names is read under one of them."""
-    leaves = {("a",): draw(1, 40, 40), ("b",): SameBytes(("a",)), ("c",): draw(2, 40, 40)}
+    leaves: dict[tuple[str | int, ...], Any] = {
+        ("a",): draw(1, 40, 40),
+        ("b",): SameBytes(("a",)),
+        ("c",): draw(2, 40, 40),
+    }
     with open_reader(items.write_item(tmp_path / "item", leaves)) as reader:
         statistics = take_statistics(reader)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -84,6 +84,8 @@ class FileSurvey(NamedTuple):
         metadata: `__metadata__` as it stands there, values that are no strings included; None
             without one, or if it is no object.
         damages: What is wrong. Where one damage implies another, only the first is there.
+        mendable: Whether all its tensors are known and all their bytes are there, so that it
+            can be written anew.
     """
 
     name: str
@@ -95,16 +97,12 @@ class FileSurvey(NamedTuple):
     specs: Mapping[str, LeafSpec]
     metadata: Mapping[str, Any] | None
     damages: tuple[Damage, ...] = ()
+    mendable: bool = True
 
     @property
     def legible(self) -> bool:
         """Whether it can be told which tensors the file holds; if not, that none is listed means nothing."""
         return self.data_start > 0
-
-    @property
-    def mendable(self) -> bool:
-        """Whether all its tensors are known and all their bytes are there, so that it can be written anew."""
-        return all(it.kind in _BETWEEN_TENSORS or it.facts.get("nbytes") == 0 for it in self.damages)
 
 
 def survey_file(path: Path, name: str) -> FileSurvey:
@@ -123,7 +121,7 @@ def survey_file(path: Path, name: str) -> FileSurvey:
     except (LfsPointerError, CheckpointNotFoundError, HeaderError, TruncatedFileError) as error:
         with reading(name):
             start = os.pread(descriptor, 512, 0)
-        return FileSurvey(name, path, size, None, 0, {}, {}, None, (_find_root(error, start, size),))
+        return FileSurvey(name, path, size, None, 0, {}, {}, None, (_find_root(error, start, size),), mendable=False)
     finally:
         os.close(descriptor)
     have = size - 8 - len(raw)
@@ -133,9 +131,11 @@ def survey_file(path: Path, name: str) -> FileSurvey:
         header = _parse(raw, name)
     if header is None:
         return _read_damaged(path, name, size, raw)
-    damages = () if header.data_size == have else (_compare_sizes(header, have),)
-    sound = None if damages else header
-    return FileSurvey(name, path, size, sound, header.data_start, header.infos, header.specs, header.metadata, damages)
+    known = (header.infos, header.specs, header.metadata)
+    if header.data_size == have:
+        return FileSurvey(name, path, size, header, header.data_start, *known)
+    damages = (_compare_sizes(header, have),)
+    return FileSurvey(name, path, size, None, header.data_start, *known, damages, _are_between(damages))
 
 
 def _parse(raw: bytes, name: str) -> Header:
@@ -165,7 +165,13 @@ def _read_damaged(path: Path, name: str, size: int, raw: bytes) -> FileSurvey:
     found = read_leniently(raw, size - 8 - len(raw))
     data_start = 8 + len(raw) if found.legible else 0
     damages = tuple(found.damages)
-    return FileSurvey(name, path, size, None, data_start, found.infos, found.specs, found.metadata, damages)
+    known = (found.infos, found.specs, found.metadata)
+    return FileSurvey(name, path, size, None, data_start, *known, damages, _are_between(damages))
+
+
+def _are_between(damages: Iterable[Damage]) -> bool:
+    """Whether damages leave every tensor as it is."""
+    return all(it.kind in _BETWEEN_TENSORS or it.facts.get("nbytes") == 0 for it in damages)
 
 
 def _find_root(error: CheckpointError, start: bytes, size: int) -> Damage:
