@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tiecli.apply import prove_ties
-from tiecli.checkpoints.creating import Contents, Form, OrbaxForm, SafetensorsForm, can_share, draft_creation
+from tiecli.checkpoints.contents import Contents, Form, OrbaxForm, SafetensorsForm
+from tiecli.checkpoints.creating import can_share, draft_creation
 from tiecli.checkpoints.memory import ArrayReader
 from tiecli.checkpoints.orbax.treerecord import TreeRecord
 from tiecli.checkpoints.protocol import CommitReport, Target

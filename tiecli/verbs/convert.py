@@ -8,15 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from tiecli.checkpoints import open_reader
-from tiecli.checkpoints.creating import (
-    Contents,
-    Form,
-    OrbaxForm,
-    SafetensorsForm,
-    can_share,
-    describe_source,
-    draft_creation,
-)
+from tiecli.checkpoints.contents import Contents, Form, OrbaxForm, SafetensorsForm
+from tiecli.checkpoints.creating import can_share, describe_source, draft_creation
 from tiecli.checkpoints.protocol import CheckpointReader, Selection, Target, Tracker, track_nothing
 from tiecli.checkpoints.surroundings import list_left_behind
 from tiecli.checkpoints.targets import check_target

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from tiecli.checkpoints.creating import Contents, OrbaxForm
+from tiecli.checkpoints.contents import Contents, OrbaxForm
 from tiecli.checkpoints.orbax.datafiles import DataFiles
 from tiecli.checkpoints.orbax.directories import COMMITTED
 from tiecli.checkpoints.orbax.documents import store_name

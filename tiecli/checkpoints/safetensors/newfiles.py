@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from tiecli.checkpoints.creating import Contents, SafetensorsForm
+from tiecli.checkpoints.contents import Contents, SafetensorsForm
 from tiecli.checkpoints.orbax.treerecord import KEY as RECORD_KEY
 from tiecli.checkpoints.orbax.treerecord import TreeRecord
 from tiecli.checkpoints.protocol import (
