@@ -224,9 +224,11 @@ class TestWhatIsSaid:
         said = self.tie(run, tmp_path, leaves, "--transform", "scale(-0.25)")
         report = succeed(run("untie", tmp_path / "tied.safetensors", "--json")).json
 
-        assert any(it.startswith("`head` follows at 0.25 times: a step of SGD") and "0.0625 times" in it for it in said)
-        needs = "`head` has its factor folded in: to move as it did, it needs 0.0625 times the learning rate under SGD"
-        assert any(it.startswith(needs) for it in report["notices"])
+        assert any(
+            it.startswith("`head`: a factor of 0.25 stands between") and "alias 0.0625 times" in it for it in said
+        )
+        takes = "`head`: a factor of 0.25 is folded in now, so to move as before takes 0.0625 times the learning rate"
+        assert any(it.startswith(takes) for it in report["notices"])
         # A copy by a factor is right for SGD alone, and which optimizer it is nobody can tell for sure.
         assert [slot["exact"] for slot in report["state"]] == [False]
 

@@ -257,17 +257,20 @@ def test_a_masked_leaf_belongs_to_another_optimizer(tmp_path: Path, capsys: pyte
 
 
 def test_an_average_of_parameters_is_one_of_parameters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It follows as they do, and is never summed; one that does not is refused."""
-    parameters = make_parameters()
-    ema = optax.ema(0.9)
-    state = ema.init(parameters)
-    _, state = ema.update(parameters, state)
-    averages = {"params": parameters, "params_ema": parameters}
-    slots = carry(averages, tmp_path / "model", capsys)
+    """It follows as they do, and is never summed; what `optax.ema` keeps of steps has no sum."""
+    run = train("adam")
+    averages = jax.tree.map(lambda leaf: leaf * 0.5, expand(run.tied, run.ties))
+    slots = carry({**run.tree(run.apart), "params_ema": averages}, tmp_path / "model", capsys)
+    of_steps = optax.chain(optax.sgd(0.1), optax.ema(0.9))
+    state = of_steps.init(averages)
+    _, state = of_steps.update(jax.grad(loss)(averages, 0), state, averages)
+    save({"params": averages, "opt_state": state}, tmp_path / "steps", sync=False)
 
-    assert state is not None
-    assert [(slot["regime"], slot["exact"]) for slot in slots] in ([("parameters", True)], [])
-    assert (tied(tmp_path / "model")).exists()
+    assert [(slot["regime"], slot["exact"]) for slot in slots if slot["slot"] == "params_ema"] == [("parameters", True)]
+    back = load(tied(tmp_path / "model"), like={"params_ema": contract(averages, run.ties)}, expanded=False)
+    assert largest_difference(back, {"params_ema": contract(averages, run.ties)}, 0.0) == {}
+    assert main(["tie", str(tmp_path / "steps"), *TIE, "-o", str(tied(tmp_path / "steps"))]) == 2
+    assert "no valid rule for `ema`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["momentum", "adam", "adafactor"])

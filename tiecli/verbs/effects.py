@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from tiecli.checkpoints.wording import list_names
 from tiecli.moments import Policy, StatePlan
 from tiecli.ties import Tie
 
@@ -28,22 +29,20 @@ def word_effects(state: StatePlan, ties: Sequence[Tie], policy: Policy) -> Itera
         ties: The new ties between parameters.
         policy: Whether the state was carried across, or reset.
     """
-    for path in state.bare:
+    if state.bare:
         yield (
-            f"no optimizer state is kept for `{path.spelling}`, as for a leaf that is frozen or gets no gradient; "
-            "that of its canonical leaf stays as it is"
+            f"no optimizer state is kept for {list_names([path.spelling for path in state.bare])}, as for a leaf that "
+            "is frozen or gets no gradient; that of its canonical leaf stays as it is"
         )
     if policy == "reset":
         yield _word_reset(state)
     if not state.slots:
         return
-    for tie in ties:
-        factor = tie.transform.magnitude
-        if factor != 1.0:
-            yield (
-                f"`{tie.alias.spelling}` follows at {factor:g} times: a step of SGD through `{tie.canonical}` moves it "
-                f"{factor * factor:g} times as far as one of its own did, one of Adam {factor:g} times"
-            )
+    for factor, names in _find_factors(ties).items():
+        yield (
+            f"{names}: a factor of {factor:g} stands between leaf and alias, so a step of SGD through the leaf moves "
+            f"the alias {factor * factor:g} times as far as one of its own did, one of Adam {factor:g} times"
+        )
     regimes = {slot.regime for slot in state.slots}
     yield from (said for regime, said in _ONCE.items() if regime in regimes)
     if "dead" in regimes:
@@ -56,17 +55,24 @@ def word_parted(ties: Sequence[Tie]) -> Iterator[str]:
     Args:
         ties: The ties between parameters that end, whose slots are stored again.
     """
-    for tie in ties:
-        factor = tie.transform.magnitude
-        if factor != 1.0:
-            yield (
-                f"`{tie.alias.spelling}` has its factor folded in: to move as it did, it needs {factor * factor:g} "
-                f"times the learning rate under SGD, {factor:g} times under Adam"
-            )
+    for factor, names in _find_factors(ties).items():
+        yield (
+            f"{names}: a factor of {factor:g} is folded in now, so to move as before takes {factor * factor:g} times "
+            f"the learning rate under SGD, {factor:g} times under Adam"
+        )
     yield (
         "the leaves stay equal only if each gets the gradient of all from now on; a clip of the global norm, and "
         "decay that is part of the loss, then count it once for each"
     )
+
+
+def _find_factors(ties: Sequence[Tie]) -> dict[float, str]:
+    """Finds aliases that are multiples of their leaves, by the factor, and lists their names."""
+    found: dict[float, list[str]] = {}
+    for tie in ties:
+        if tie.transform.magnitude != 1.0:
+            found.setdefault(tie.transform.magnitude, []).append(tie.alias.spelling)
+    return {factor: list_names(names) for factor, names in found.items()}
 
 
 def _word_reset(state: StatePlan) -> str:
