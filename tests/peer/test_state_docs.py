@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.peer.test_torch_training import MORE, STEPS, TIE, Training, largest_difference
-from tests.peer.test_torch_training import train as train_tied
+from tests.peer.trained_torch import MORE, STEPS, TIE, Training, largest_difference
+from tests.peer.trained_torch import train as train_tied
 from tiecli.cli.entry import main
 from tiecli.pytrees import save
 
