@@ -157,6 +157,40 @@ class TestRoundTrips:
         assert [[slot["slot"] for slot in report["state"]] for report in said] == [["mu"], ["mu"]]
 
 
+class TestNeighbours:
+    """What lies beside and has to follow is named."""
+
+    @pytest.mark.parametrize("name", ["optimizer.pt", "optim_state.bin"])
+    def test_pickles_are_named_and_not_read(self, run: Run, tmp_path: Path, table: Array, name: str) -> None:
+        """By `tie` and by `untie`; they go along as they are. Scheduler and random state are none."""
+        source = tmp_path / "source"
+        source.mkdir()
+        put(source / "model.safetensors", {"embed": table, "head": table})
+        for other in (name, "scheduler.pt", "rng_state.pth"):
+            (source / other).write_bytes(b"cos\nsystem\n")
+        tied = succeed(run("tie", source, *TIE, "-o", tmp_path / "tied"))
+        parted = succeed(run("untie", tmp_path / "tied", "-o", tmp_path / "back"))
+
+        for outcome, at in ((tied, source), (parted, tmp_path / "tied")):
+            assert f"`{at / name}` is a pickle, which is not read, and stays as it is" in outcome.stderr
+            assert outcome.stderr.count("is a pickle") == 1
+        assert (tmp_path / "back" / name).read_bytes() == b"cos\nsystem\n"
+
+    def test_untie_names_the_state_that_was_tied_too(
+        self, run: Run, tmp_path: Path, table: Array, state: dict[str, Array]
+    ) -> None:
+        """In a file beside; that of other leaves is not named."""
+        model = put(tmp_path / "model.safetensors", {"embed": table, "head": table})
+        optimizer = put(tmp_path / "optimizer.safetensors", state)
+        succeed(run("tie", model, *TIE, "--in-place"))
+        succeed(run("tie", optimizer, "--params", model, "--in-place"))
+        put(tmp_path / "optimizer2.safetensors", {"other.exp_avg": table})
+        outcome = succeed(run("untie", model))
+
+        assert f"`{optimizer}` keeps optimizer state of these leaves, and stays as it is" in outcome.stderr
+        assert "optimizer2" not in outcome.stderr
+
+
 class TestRefusals:
     """Optimizers without a valid rule go by their names, and a reset is offered where it is one."""
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 _SUFFIX = ".safetensors"
 _STATE = "optim"
+# Source: what transformers, accelerate and torch trainers call the pickled state of their optimizers.
+_PICKLED = (".pt", ".bin", ".pth", ".ckpt", ".pkl")
 
 
 def list_siblings(reader: CheckpointReader) -> tuple[Path, ...]:
@@ -23,13 +25,25 @@ def list_siblings(reader: CheckpointReader) -> tuple[Path, ...]:
     with reading(str(reader.root)):
         if reader.format == "orbax":
             return _list_items(reader)
-        directory = reader.root if reader.root.is_dir() else reader.root.parent
-        names = sorted(path.name for path in directory.iterdir())
-        return tuple(
-            directory / name
-            for name in names
-            if name.startswith(_STATE) and name.endswith(_SUFFIX) and name not in reader.files
-        )
+        return tuple(path for path in _list_named(reader, (_SUFFIX,)) if path.name not in reader.files)
+
+
+def list_pickled(reader: CheckpointReader) -> tuple[Path, ...]:
+    """Lists files beside safetensors weights that are named for optimizers and hold pickles, which are never read.
+
+    Raises:
+        UnreadableFileError: The system refuses to list a directory.
+    """
+    if reader.format == "orbax":
+        return ()
+    with reading(str(reader.root)):
+        return _list_named(reader, _PICKLED)
+
+
+def _list_named(reader: CheckpointReader, suffixes: tuple[str, ...]) -> tuple[Path, ...]:
+    directory = reader.root if reader.root.is_dir() else reader.root.parent
+    names = sorted(path.name for path in directory.iterdir())
+    return tuple(directory / name for name in names if name.startswith(_STATE) and name.endswith(suffixes))
 
 
 def _list_items(reader: CheckpointReader) -> tuple[Path, ...]:

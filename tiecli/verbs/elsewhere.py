@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tiecli.checkpoints import open_reader
 from tiecli.checkpoints.protocol import CheckpointReader, Target
-from tiecli.checkpoints.siblings import find_place, list_siblings
+from tiecli.checkpoints.siblings import find_place, list_pickled, list_siblings
 from tiecli.errors import CheckpointError
 from tiecli.ties import Tie
 
@@ -16,12 +16,35 @@ from tiecli.ties import Tie
 def find_state_elsewhere(reader: CheckpointReader, ties: Sequence[Tie]) -> tuple[Path, ...]:
     """Finds where else optimizer state of new aliases lies, which stays as it is."""
     wanted = {tie.alias.keys for tie in ties}
+    return tuple(path for path in _list_quietly(list_siblings, reader) if _keeps_state(path, reader, wanted))
+
+
+def word_state_to_untie(reader: CheckpointReader, ties: Sequence[Tie]) -> Iterator[str]:
+    """Words where state lies that goes with leaves that are stored again."""
+    wanted = {path.keys for tie in ties for path in tie.canonicals}
+    for path in _list_quietly(list_siblings, reader):
+        if _keeps_state(path, reader, wanted):
+            yield f"`{path}` keeps optimizer state of these leaves, and stays as it is: `tiecli untie` is for it, too"
+    yield from word_pickled(reader)
+
+
+def word_pickled(reader: CheckpointReader) -> Iterator[str]:
+    """Words which files may hold optimizer state that nobody can see without running what is in them."""
+    for path in _list_quietly(list_pickled, reader):
+        yield (
+            f"`{path}` is a pickle, which is not read, and stays as it is: what it keeps of these leaves is carried "
+            "across in safetensors only, as docs/optimizer-state.md shows"
+        )
+
+
+def _list_quietly(
+    list_paths: Callable[[CheckpointReader], tuple[Path, ...]], reader: CheckpointReader
+) -> tuple[Path, ...]:
     try:
-        siblings = list_siblings(reader)
+        return list_paths(reader)
     except CheckpointError:
         # A file can be read in a directory that cannot be listed.
         return ()
-    return tuple(path for path in siblings if _keeps_state(path, reader, wanted))
 
 
 def _keeps_state(path: Path, reader: CheckpointReader, wanted: set[tuple[str | int, ...]]) -> bool:

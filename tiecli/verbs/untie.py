@@ -18,6 +18,7 @@ from tiecli.plan import Plan, plan_untie
 from tiecli.reports import ApplyReport, ReportedTie, report_plan
 from tiecli.ties import TieSet
 from tiecli.verbs.effects import word_parted
+from tiecli.verbs.elsewhere import word_state_to_untie
 from tiecli.verbs.restoring import report_restored, restore_state, word_restored
 
 
@@ -121,8 +122,8 @@ def _report(reader: CheckpointReader, plan: Plan, state: RestoredState) -> Apply
         if path in ended
     ]
     notices += word_restored(state)
-    if slots:
-        notices += word_parted([planned.tie for planned in plan.restored if planned.tie.alias.spelling not in of_state])
+    parted = [planned.tie for planned in plan.restored if planned.tie.alias.spelling not in of_state]
+    notices += word_parted(parted) if slots else word_state_to_untie(reader, parted)
     report = report_plan("untie", reader, plan, ties, _describe_config(reader, plan), notices)
     return replace(report, slots=slots)
 
