@@ -61,6 +61,11 @@ def put(path: Path, leaves: Mapping[str, Array]) -> Path:
     return path
 
 
+def prefix(state: Mapping[str, Array]) -> dict[str, Array]:
+    """Gives state as it stands beside the leaves."""
+    return {f"optimizer.state.{name}": leaf for name, leaf in state.items()}
+
+
 class TestWrongParameters:
     """Whatever `--params` is, if it is not where the leaves are."""
 
@@ -175,6 +180,19 @@ class TestNeighbours:
             assert f"`{at / name}` is a pickle, which is not read, and stays as it is" in outcome.stderr
             assert outcome.stderr.count("is a pickle") == 1
         assert (tmp_path / "back" / name).read_bytes() == b"cos\nsystem\n"
+
+    def test_state_by_number_is_named(self, run: Run, tmp_path: Path, table: Array, state: dict[str, Array]) -> None:
+        """As torch numbers its parameters: whose it is nobody can tell, so it stays."""
+        numbered = {
+            "optimizer.state." + name.replace("embed", "0").replace("head", "1"): it for name, it in state.items()
+        }
+        model = put(tmp_path / "model.safetensors", {"embed": table, "head": table, **numbered})
+        outcome = succeed(run("tie", model, *TIE, "-o", tmp_path / "tied.safetensors"))
+
+        assert "there is optimizer state here, and none of it goes by the name of `head`" in outcome.stderr
+        assert load_file(tmp_path / "tied.safetensors").keys() == {"embed", *numbered}
+        named = put(tmp_path / "named.safetensors", {"embed": table, "head": table, **prefix(state)})
+        assert "by the name of" not in succeed(run("tie", named, *TIE)).stderr
 
     def test_untie_names_the_state_that_was_tied_too(
         self, run: Run, tmp_path: Path, table: Array, state: dict[str, Array]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from tiecli.checkpoints.wording import list_names
+from tiecli.keypaths import KeyPath
 from tiecli.moments import Policy, StatePlan
+from tiecli.slots import read_paths, tells_of_state
 from tiecli.ties import Tie
 
 _ONCE = {
@@ -47,6 +49,22 @@ def word_effects(state: StatePlan, ties: Sequence[Tie], policy: Policy) -> Itera
     yield from (said for regime, said in _ONCE.items() if regime in regimes)
     if "dead" in regimes:
         yield "the aliases' state is zero: they never received a gradient, whatever the model's code suggests"
+
+
+def word_unmatched(leaves: Iterable[KeyPath], ties: Sequence[Tie]) -> Iterator[str]:
+    """Words that there is optimizer state here of which none is the aliases', as far as names tell.
+
+    Args:
+        leaves: Every leaf of the checkpoint.
+        ties: The new ties between parameters, for which no state was found.
+    """
+    paths = [path.keys for path in leaves]
+    if tells_of_state(paths) and read_paths(paths):
+        names = list_names([tie.alias.spelling for tie in ties])
+        yield (
+            f"there is optimizer state here, and none of it goes by the name of {names}: it stays as it is; state by "
+            "number, as torch has it, is carried across once it goes by the names of parameters"
+        )
 
 
 def word_parted(ties: Sequence[Tie]) -> Iterator[str]:

@@ -19,7 +19,7 @@ from tiecli.plan import Mode, Plan, Side, TieRequest, plan_tie
 from tiecli.reports import ApplyReport, ReportedTie, report_plan
 from tiecli.slots import tells_of_state
 from tiecli.ties import Tie, TieSet
-from tiecli.verbs.effects import word_effects
+from tiecli.verbs.effects import word_effects, word_unmatched
 from tiecli.verbs.elsewhere import find_state_elsewhere, word_elsewhere, word_pickled
 from tiecli.verbs.state import (
     Parameters,
@@ -90,7 +90,8 @@ def _carry_out(
     report = replace(report, slots=report_slots(work.state, slots, work.shared))
     report = _add_notices(report, word_effects(work.state, work.ties, state))
     if work.leaves.added and not work.state.slots:
-        report = _add_notices(report, word_pickled(reader))
+        unmatched = () if work.state.bare else word_unmatched(reader.specs(), work.ties)
+        report = _add_notices(report, (*unmatched, *word_pickled(reader)))
     if target is None:
         return _add_notices(report, word_elsewhere(work.elsewhere, reader, None, None))
     with track("writing", work.plan.bytes_after) as progress:
