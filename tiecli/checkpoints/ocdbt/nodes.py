@@ -84,7 +84,10 @@ def decode_leaf(cursor: Cursor, base: bytes, prefix: bytes) -> tuple[list[bytes]
     sizes = list(compress(lengths, kinds.translate(b"\1\0" + bytes(254))))
     ends = list(accumulate(sizes, initial=cursor.skip(sum(sizes))))
     slices = map(cursor.body.__getitem__, map(slice, ends, islice(ends, 1, None)))
-    near = map(_make_value, zip(repeat(""), repeat(0), sizes, slices, strict=False))
+    # Thousands of small arrays have the same metadata, which is held once.
+    held: dict[bytes, bytes] = {}
+    texts = (held.setdefault(text, text) for text in slices)
+    near = map(_make_value, zip(repeat(""), repeat(0), sizes, texts, strict=False))
     cursor.expect_end()
     return keys, (next(far) if kind else next(near) for kind in kinds)
 
