@@ -223,6 +223,19 @@ def test_integers_are_judged_by_bytes(tied: Tie, verify: Judge) -> None:
     assert (outcome.code, verdicts(outcome)) == (0, ["NOT APPLICABLE"])
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int64"])
+def test_integers_are_never_ambiguous(tied: Tie, verify: Judge, dtype: str) -> None:
+    """As `jax.random.PRNGKey(0)`: nothing moves zeros apart that have no gradient. What fits is listed all the same."""
+    leaf = np.zeros((2, 2), dtype)
+    tied({"a": leaf, "b": leaf}, ("a", "b", "same"))
+
+    outcome = verify()
+
+    assert (outcome.code, verdicts(outcome)) == (0, ["NOT APPLICABLE"])
+    assert outcome.json["ties"][0]["fits"][0] == "same"
+    assert len(outcome.json["ties"][0]["fits"]) > 1
+
+
 def test_an_edited_canonical_leaf_is_stale(run: Run, tied: Tie, tmp_path: Path) -> None:
     """A byte of the stored leaf changed after tying; no original is needed to see that."""
     a = normal(5, 4)
@@ -332,6 +345,7 @@ def test_a_loss_that_ignores_a_leaf_shows_nothing(verify: Judge) -> None:
         ("e2e_losses:absent", "absent"),
         ("nowhere:loss", "nowhere"),
         ("loss", "module"),
+        ("", "names no function"),
     ],
 )
 def test_losses_that_cannot_be_used(run: Run, tmp_path: Path, name: str, found: str) -> None:

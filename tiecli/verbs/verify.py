@@ -237,7 +237,7 @@ class _Run:
     def _exercise(self, exercise: Exercise, sound: TieSet) -> tuple[tuple[LossCheck, ...], Trajectory | None]:
         losses: tuple[LossCheck, ...] = ()
         # A rejected alias cannot be put back, and a loss of the full tree would miss it.
-        if (exercise.loss or exercise.reference_loss) and len(sound.ties) == len(self.ties.ties):
+        if (exercise.loss, exercise.reference_loss) != (None, None) and len(sound.ties) == len(self.ties.ties):
             losses = self.processes.once(
                 lambda: check_losses(
                     exercise.loss, exercise.reference_loss, self.reader, self.original, sound, self.device

@@ -22,6 +22,7 @@ from tiecli.transforms.shapes import stage_specs
 from tiecli.transforms.steps import Step
 from tiecli.verification.devices import float64
 from tiecli.verification.routes import Route, exact_steps, find_route
+from tiecli.verification.statements import check_gradient
 from tiecli.verification.tiling import TileSize, choose_tiling
 from tiecli.verification.verdicts import Judgement
 from tiecli.verification.views import without_casts
@@ -56,9 +57,10 @@ def check_adjoint(transform: Transform, sources: Sequence[LeafSpec], seed: int =
     Raises:
         TransformMismatchError: The transform does not fit.
     """
+    applicable = check_gradient(transform, sources)
+    if applicable.verdict != "PASS":
+        return applicable
     stages = (*sources, *stage_specs(transform.steps, sources))
-    if plain := [stage for stage in stages if stage.dtype.kind not in ("float", "complex")]:
-        return Judgement("NOT APPLICABLE", f"{plain[0].dtype} has no gradient")
     is_complex = any(stage.dtype.kind == "complex" for stage in stages)
     dice = np.random.default_rng(seed)
     for steps, leaves in _cut_short(transform, sources):

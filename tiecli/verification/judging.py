@@ -11,7 +11,7 @@ from tiecli.leaves import LeafSpec
 from tiecli.manifest import TieRecord
 from tiecli.ties import Tie
 from tiecli.verification.ambiguity import find_fits
-from tiecli.verification.statements import check_statement
+from tiecli.verification.statements import check_gradient, check_statement
 from tiecli.verification.values import ValueCheck, check_alias
 from tiecli.verification.verdicts import PASSING, Judgement, OtherLeaves, TieVerdict, Verdict, worst_of
 
@@ -58,7 +58,8 @@ def judge_bytes(case: Case, progress: Progress) -> TieVerdict:
         return found
     fits = tuple(map(str, find_fits(case.reader, tie)))
     judgements = [found.judgement]
-    if len(fits) > 1:
+    # Without a gradient nothing ever moves the two apart: whichever is meant, the bytes are the same.
+    if len(fits) > 1 and check_gradient(tie.transform, _sources_of(case)).verdict == "PASS":
         judgements.append(Judgement("AMBIGUOUS", f"the bytes fit {', '.join(fits)}"))
     return replace(found, fits=fits, judgement=worst_of(judgements))
 
@@ -98,7 +99,13 @@ def _spec_of(case: Case) -> LeafSpec:
     for reader in (case.original, case.reader):
         if reader is not None and case.tie.alias in reader.specs():
             return reader.specs()[case.tie.alias]
-    return case.tie.transform.spec(tuple(case.reader.specs()[path] for path in case.tie.canonicals))
+    return case.tie.transform.spec(_sources_of(case))
+
+
+def _sources_of(case: Case) -> tuple[LeafSpec, ...]:
+    """The specs of the canonical leaves."""
+    specs = case.reader.specs()
+    return tuple(specs[path] for path in case.tie.canonicals)
 
 
 def _with_differences(found: TieVerdict, values: ValueCheck) -> TieVerdict:

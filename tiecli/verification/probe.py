@@ -28,6 +28,7 @@ from tiecli.verification.groups import TieGroup
 from tiecli.verification.loading import Sources
 from tiecli.verification.measuring import Tally, measure_jobs, tile_size
 from tiecli.verification.processes import ALONE, Processes
+from tiecli.verification.statements import check_gradient
 from tiecli.verification.verdicts import DifferencePicture, GradientMeasure, Judgement
 from tiecli.verification.views import list_jobs
 
@@ -150,9 +151,10 @@ def _refuse(tie: Tie, sources: Sources) -> Judgement | None:
     if missing := [path for path in tie.canonicals if path not in specs]:
         return Judgement("REJECT", f"`{missing[0].spelling}` is not stored")
     leaves = [specs[path] for path in tie.canonicals]
+    applicable = check_gradient(tie.transform, leaves)
+    if applicable.verdict != "PASS":
+        return applicable
     stages = stage_specs(tie.transform.steps, leaves)
-    if plain := [stage for stage in (*leaves, *stages) if stage.dtype.kind not in ("float", "complex")]:
-        return Judgement("NOT APPLICABLE", f"{plain[0].dtype} has no gradient")
     if not any(leaf.size for leaf in leaves) or not all(stage.size for stage in stages[1:]):
         return Judgement("NOT APPLICABLE", "no element follows from another")
     return _compare_specs({tie.alias: stages[-1], **dict(zip(tie.canonicals, leaves, strict=True))}, sources)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tiecli.checkpoints.protocol import CheckpointReader
 from tiecli.compare import compare_leaf, has_digest
 from tiecli.errors import TransformMismatchError
+from tiecli.leaves import LeafSpec
 from tiecli.manifest import TieRecord
 from tiecli.ties import Tie
+from tiecli.transforms import Transform
+from tiecli.transforms.shapes import stage_specs
 from tiecli.verification.verdicts import Judgement
 
 PASS = Judgement("PASS")
@@ -66,4 +71,23 @@ def check_fresh(reader: CheckpointReader, record: TieRecord) -> Judgement:
     for path, digest in zip(record.tie.canonicals, record.canonical_digests, strict=True):
         if not has_digest(reader, path, digest):
             return Judgement("FAIL", f"stale: `{path.spelling}` was changed after it was tied")
+    return PASS
+
+
+def check_gradient(transform: Transform, sources: Sequence[LeafSpec]) -> Judgement:
+    """Checks that a gradient can flow through a transform at all.
+
+    Args:
+        transform: The transform.
+        sources: What it is applied to.
+
+    Returns:
+        NOT APPLICABLE where integers, booleans or the like are on the way; PASS otherwise.
+
+    Raises:
+        TransformMismatchError: The transform does not fit.
+    """
+    stages = (*sources, *stage_specs(transform.steps, sources))
+    if plain := [stage for stage in stages if stage.dtype.kind not in ("float", "complex")]:
+        return Judgement("NOT APPLICABLE", f"{plain[0].dtype} has no gradient")
     return PASS
