@@ -386,6 +386,16 @@ def test_orbax_and_a_page(run: Run, tmp_path: Path) -> None:
         assert "<svg" in page
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "nowhere/page.html"])
+def test_a_page_that_cannot_be_written_is_refused_first(run: Run, model: Path, name: str) -> None:
+    """Before anything is computed: a checkpoint without a tie would be refused for that."""
+    outcome = run("verify", model, "--html", model.parent / name)
+
+    assert outcome.code == 2
+    assert f"{name}`" in outcome.stderr.splitlines()[0]
+    assert "Name another file" in outcome.stderr
+
+
 def test_nothing_to_verify(run: Run, model: Path) -> None:
     """A checkpoint without any tie is refused, with the next command."""
     outcome = run("verify", model)

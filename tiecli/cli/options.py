@@ -111,6 +111,19 @@ def read_text(path: Path) -> str:
         raise PlanFileError(f"`{path}` cannot be read: {reason}", "`tiecli find --plan FILE` writes one.") from error
 
 
+def require_free(path: Path) -> None:
+    """Refuses early what `write_text` could not write after long work.
+
+    Raises:
+        TargetExistsError: Something is there already.
+        WriteFailedError: There is no such directory.
+    """
+    if path.exists() or path.is_symlink():
+        raise TargetExistsError(f"`{path}` exists already", "Name another file, or remove it.")
+    if not path.parent.is_dir():
+        raise WriteFailedError(f"`{path}` cannot be written: no such directory", "Name another file.")
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a small text file that the user named, replacing nothing.
 

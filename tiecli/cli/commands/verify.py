@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tiecli.cli.console import show_json, show_lines, show_notice, show_progress
 from tiecli.cli.exits import ExitCode
-from tiecli.cli.options import Checkpoint, Item, Json, Step, write_text
+from tiecli.cli.options import Checkpoint, Item, Json, Step, require_free, write_text
 from tiecli.cli.verifying import (
     Allow,
     Coordinator,
@@ -55,6 +55,9 @@ def run_verify(
     from tiecli.render.verify import verify_to_json, verify_to_text
     from tiecli.verbs.verify import Computing, Exercise, verify
 
+    # Of several processes, none may leave before the others have met it.
+    if html is not None and coordinator is None:
+        require_free(html)
     allowed: list[Verdict] = ["AMBIGUOUS" for _ in allow[:1]]
     report = verify(
         checkpoint,
