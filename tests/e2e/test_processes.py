@@ -106,3 +106,22 @@ def test_reader_that_stops_reading(large: Path) -> None:
 
     assert done.returncode == 141
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("number", [None, signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_linter_that_ends_leaves_no_process_behind(
+    number: signal.Signals | None, write: Write, tmp_path: Path
+) -> None:
+    """Done or ended by a signal that it alone gets: whoever reads its output, as `tee` does, sees the end of it."""
+    for model in range(300):
+        write(tmp_path / f"runs/{model}/model.safetensors", {EMBED: np.full((4, 4), model + 1, np.float32)})
+    command = [*COMMAND, "lint", "runs", "--level", "data", "--jobs", "2"]
+    for attempt in range(4):
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        if number is not None:
+            time.sleep(0.2 + 0.1 * attempt)
+            process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=20)
+
+        assert "semaphore" not in stderr
+        assert number is not None or "300 checkpoints" in stdout

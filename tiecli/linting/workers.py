@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,6 +10,7 @@ from contextlib import suppress
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from tiecli.checkpoints.collecting import pause_collecting
@@ -86,6 +88,7 @@ def _check_apart(units: Sequence[Unit], settings: Settings, jobs: int) -> Iterat
     size = min(_MOST_IN_BATCH, len(units) // (jobs * 8) or 1)
     batches = [units[start : start + size] for start in range(0, len(units), size)]
     pool = ProcessPoolExecutor(jobs, _choose_context(), _start, (settings,))
+    whole = False
     try:
         results = [pool.submit(_check_batch, batch) for batch in batches]
         for result, batch in zip(results, batches, strict=True):
@@ -93,9 +96,10 @@ def _check_apart(units: Sequence[Unit], settings: Settings, jobs: int) -> Iterat
                 yield from result.result()
             except BrokenProcessPool:
                 yield from map(_give_up, batch)
+        whole = True
     finally:
         # Whoever stops reading, by Ctrl-C too, does not wait for what has not begun.
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(wait=whole, cancel_futures=True)
 
 
 def _choose_context() -> BaseContext:
@@ -114,6 +118,17 @@ def _start(settings: Settings) -> None:
     global _settings  # noqa: PLW0603  # sent once a process, and not with every batch
     _settings = settings
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # One that is killed tells nobody; what it leaves would wait for ever, and whoever reads its output as long.
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    from multiprocessing.connection import wait
+    from multiprocessing.process import parent_process
+
+    if (parent := parent_process()) is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _check_batch(units: Sequence[Unit]) -> list[Checked]:
