@@ -374,7 +374,7 @@ def test_a_target_inside_the_source_is_refused(run: Run, tmp_path: Path) -> None
         (("a[0]", "a.b"), "`a[0]` stands in a list, and `a.b` makes a dict of the same place"),
         (("a[0]", "a[2]"), "`a[2]` is in a list that has no `a[1]`"),
         (("a.b", '"a.b"'), "would both be stored as `a.b`"),
-        (("a/",), "`a/` would be stored as `a/`, under which Orbax does not find it again"),
+        (("a/",), "`a/` would be stored as `a/`, which the store spells otherwise"),
         ((), "there is no leaf"),
     ],
 )

@@ -61,7 +61,7 @@ def check_places(leaves: Iterable[KeyPath], others: Iterable[KeyPath] = ()) -> N
 
 
 def _check_path(path: KeyPath) -> None:
-    """Checks that Orbax finds a leaf again under the name that it stores it by."""
+    """Checks that a leaf is found again under the name that it is stored by."""
     name = store_name(path)
     if len(path.keys) > _MOST_KEYS:
         raise ConversionError(
@@ -70,7 +70,7 @@ def _check_path(path: KeyPath) -> None:
     # Source: tensorstore 0.1.86, measured: it looks for `a/` in the place of `a`.
     if not name or name.endswith("/"):
         raise ConversionError(
-            f"`{path}` would be stored as `{name}`, under which Orbax does not find it again",
+            f"`{path}` would be stored as `{name}`, which the store spells otherwise",
             "Rename the leaf: the name may neither be empty nor end in a slash.",
         )
 

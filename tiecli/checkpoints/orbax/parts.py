@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tiecli.checkpoints.orbax.directories import (
+    COMMITTED,
     DATABASE,
     DELETION,
+    MARKER,
+    STEP,
     TEMPORARY,
     TREE,
     Listing,
@@ -132,7 +135,7 @@ def choose_item(step: Path, listing: Listing, wanted: str | None) -> str:
     if len(found) > 1:
         raise PartNotFoundError(f"`{step}` has several items: {_describe(items)}", *_suggest(items))
     if not found:
-        raise _no_tree(step, items)
+        raise _no_tree(step, items, sorted(listing.files - {STEP, COMMITTED, MARKER}))
     check_item(step / found[0].name, found[0], items)
     return found[0].name
 
@@ -166,7 +169,11 @@ def check_item(path: Path, item: Part, others: Sequence[Part] = ()) -> None:
     raise UnsupportedCheckpointError(f"`{path}` is {what}, which holds no leaves", *_suggest(others))
 
 
-def _no_tree(step: Path, items: Sequence[Part]) -> CheckpointError:
+def _no_tree(step: Path, items: Sequence[Part], files: Sequence[str]) -> CheckpointError:
+    if files and not items:
+        return UnsupportedCheckpointError(
+            f"`{step}` holds no leaves, only {_list(files)}", "Give a checkpoint that holds a tree of arrays."
+        )
     if all(item.kind == "empty" for item in items):
         what = f"holds only empty items: {_describe(items)}" if items else "holds no item"
         return UnfinishedCheckpointError(f"`{step}` {what}; its save, or its copy, never ended", _AGAIN)

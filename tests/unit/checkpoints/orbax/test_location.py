@@ -240,6 +240,14 @@ def test_a_step_without_any_tree(tmp_path: Path) -> None:
     fail(step, UnsupportedCheckpointError, Selection(item="data"))
 
 
+@pytest.mark.parametrize("file", ["metadata", "jax_random_key", "np_random_key"])
+def test_an_item_without_a_tree_that_stands_alone(tmp_path: Path, file: str) -> None:
+    """As `Checkpointer(JsonCheckpointHandler())` and those of random keys save it: finished, and without leaves."""
+    item = make(tmp_path / "c", "_CHECKPOINT_METADATA", "commit_success.txt", file)
+
+    assert f"holds no leaves, only `{file}`" in fail(item, UnsupportedCheckpointError).message
+
+
 @pytest.mark.parametrize(
     "names", [("c/checkpoint",), ("c/checkpoint", "c/w/.zarray"), ("c/_CHECKPOINT_METADATA", "c/s/checkpoint")]
 )
