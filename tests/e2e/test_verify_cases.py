@@ -177,6 +177,42 @@ def test_a_conjugate_transpose(prove: Prove, rng: np.random.Generator, stated: s
     assert min(tie["grad_src_norm"], tie["grad_dst_norm"]) > 0.1
 
 
+@pytest.mark.parametrize("transform", ["same", "transpose | conj"])
+def test_a_hermitian_matrix_is_ambiguous(prove: Prove, rng: np.random.Generator, transform: str) -> None:
+    """What a symmetric one is among real matrices; that the sign of an imaginary zero turns tells nothing."""
+    half = (normal(rng, 6, 6) + 1j * normal(rng, 6, 6)).astype(np.complex64)
+    leaf = half + half.conj().T
+    alias = leaf if transform == "same" else contiguous(leaf.conj().T)
+
+    outcome = prove({"enc": leaf, "dec": alias}, (("enc", "dec", transform),))
+
+    assert (outcome.code, verdicts(outcome)) == (1, ["AMBIGUOUS"])
+    assert set(outcome.json["ties"][0]["fits"]) == {"same", "transpose | conj"}
+
+
+def test_a_real_leaf_in_complex_numbers_is_ambiguous(prove: Prove, rng: np.random.Generator) -> None:
+    """Its conjugate is the same, whatever its shape; with one imaginary part it is not."""
+    leaf = normal(rng, 5, 3).astype(np.complex64)
+    turned = leaf.copy()
+    turned[4, 2] += 1j
+
+    real, one = (prove({"a": x, "b": x}, (("a", "b", "same"),)) for x in (leaf, turned))
+
+    assert [*verdicts(real), *verdicts(one)] == ["AMBIGUOUS", "PASS"]
+    assert real.json["ties"][0]["fits"] == ["same", "conj"]
+
+
+def test_a_transform_as_long_as_one_can_be(prove: Prove, rng: np.random.Generator) -> None:
+    """It takes no further step, so that nothing is left to confuse it with."""
+    leaf = made = normal(rng, 4, 4)
+    for _ in range(8):
+        made = np.concatenate([np.zeros((1, 4), np.float32), made])[::-1]
+
+    outcome = prove({"a": leaf, "b": contiguous(made)}, (("a", "b", " | ".join(["pad(0,1,0) | flip(0)"] * 8)),))
+
+    assert (outcome.code, verdicts(outcome)) == (0, ["PASS"])
+
+
 def test_rounding_to_bfloat16_goes_one_way(prove: Prove, rng: np.random.Generator) -> None:
     """The bfloat16 leaf follows from the float32 one; the other way around digits are lost."""
     wide = normal(rng, 6, 4)

@@ -12,20 +12,22 @@ from numpy.typing import NDArray
 from tiecli.boxes import Box, split_boxes
 from tiecli.checkpoints.protocol import CheckpointReader
 from tiecli.compare import transformed_blocks
+from tiecli.errors import TransformSyntaxError
 from tiecli.leaves import DTYPES, LeafSpec
 from tiecli.ties import Tie
 from tiecli.transforms import Transform, compose, permutations_that_fit
 from tiecli.transforms.blocks import evaluate_block
-from tiecli.transforms.steps import Flip, Structural
+from tiecli.transforms.steps import Conjugate, Flip, Structural
 
 
 def find_fits(reader: CheckpointReader, tie: Tie) -> tuple[Transform, ...]:
     """Finds the transforms, the stated one first, that make the same alias of its canonical leaves.
 
     Tried are the stated transform followed by each permutation of axes that keeps the shape,
-    and by a flip of each axis. A leaf that fits several is symmetric, constant, zero or the
-    like, and only a model that knows the tie by itself can say which is meant. What does the
-    same to every leaf is no other transform: layers that repeat one leaf may be flipped.
+    by a flip of each axis, and, of complex leaves, by each permutation and `conj`. A leaf that
+    fits several is symmetric, constant, zero or the like, and only a model that knows the tie
+    by itself can say which is meant. What does the same to every leaf is no other transform:
+    layers that repeat one leaf may be flipped.
 
     Args:
         reader: The tied checkpoint.
@@ -39,7 +41,11 @@ def find_fits(reader: CheckpointReader, tie: Tie) -> tuple[Transform, ...]:
     spec = tie.transform.spec(sources)
     fitting = [tie.transform]
     for after in _vocabulary(spec):
-        other = compose(tie.transform, after)
+        try:
+            other = compose(tie.transform, after)
+        except TransformSyntaxError:
+            # The stated one is as long as one can be, so that nobody could state this one.
+            continue
         if other in fitting or not _make_the_same(reader, tie, other, spec):
             continue
         if not any(_is_same_map(fit, other, sources) for fit in fitting):
@@ -50,7 +56,26 @@ def find_fits(reader: CheckpointReader, tie: Tie) -> tuple[Transform, ...]:
 def _make_the_same(reader: CheckpointReader, tie: Tie, other: Transform, spec: LeafSpec) -> bool:
     stated = transformed_blocks(reader, tie.canonicals, tie.transform, spec)
     made = transformed_blocks(reader, tie.canonicals, other, spec)
-    return all(left == right for left, right in zip(stated, made, strict=True))
+    alike = _are_equal if _is_conjugated(tie.transform) == _is_conjugated(other) else _are_equal_but_for_zeros
+    return all(alike(left, right) for left, right in zip(stated, made, strict=True))
+
+
+def _are_equal(left: memoryview, right: memoryview) -> bool:
+    return left == right
+
+
+def _are_equal_but_for_zeros(left: memoryview, right: memoryview) -> bool:
+    """Whether blocks of complex elements are the same, zeros of either sign alike.
+
+    `conj` turns the sign of each imaginary zero, as those on the diagonal of a Hermitian matrix.
+    """
+    first, second = (np.frombuffer(block, np.float32) for block in (left, right))
+    bits = first.view(np.uint32) == second.view(np.uint32)
+    return bool((bits | ((first == 0) & (second == 0))).all())
+
+
+def _is_conjugated(transform: Transform) -> bool:
+    return sum(isinstance(step, Conjugate) for step in transform.steps) % 2 == 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +99,9 @@ class _Numbered:
 
 
 def _is_same_map(left: Transform, right: Transform, sources: Sequence[LeafSpec]) -> bool:
-    """Whether two transforms, of the same arithmetic, take each element from the same place, whatever the leaf."""
+    """Whether two transforms, alike but for `conj`, make the same of every leaf."""
+    if _is_conjugated(left) != _is_conjugated(right):
+        return False
     numbered: list[_Numbered] = []
     first = 1  # what is padded is 0
     for source in sources:
@@ -94,9 +121,12 @@ def _moves_of(transform: Transform) -> Transform:
 
 def _vocabulary(spec: LeafSpec) -> Iterator[Transform]:
     """Yields what may follow a transform without changing shape or dtype."""
-    if spec.dtype.kind == "packed" or spec.size < 2:
+    if spec.dtype.kind == "packed" or spec.size == 0:
         return
-    yield from permutations_that_fit(spec, spec)
+    permutations = permutations_that_fit(spec, spec)
+    yield from permutations
+    if spec.dtype.kind == "complex":
+        yield from (compose(permutation, Transform((Conjugate(),))) for permutation in permutations)
     for axis, length in enumerate(spec.shape):
         if length > 1:
             yield Transform((Flip(axis),))
