@@ -170,6 +170,8 @@ CASES = [
         lambda it: write_leaves(it, {name: it for name, it in hybrid().items() if "5.mixer.x_proj" not in name}),
         True,
     ),
+    Case("KEY003", "second-of-four", lambda it: write_leaves(it, lacking([UP.replace("2", "1")], 4)), True),
+    Case("KEY003", "last-but-one", lambda it: write_leaves(it, lacking([UP.replace("2", "4")])), True),
     Case("KEY003", "last-layer", lambda it: write_leaves(it, lacking([UP.replace("2", "5")])), False),
     Case("KEY003", "first-layers", lambda it: write_leaves(it, lacking([UP.replace("2", n) for n in "01"])), False),
     Case("KEY003", "three-layers", lambda it: write_leaves(it, lacking([UP.replace("2", "1")], 3)), False),

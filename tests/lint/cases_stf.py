@@ -271,6 +271,8 @@ EMPTY = [
         sound({f"h.{layer}.weight": ("BF16", (0,)) for layer in range(6)} | {"norm.weight": ("BF16", (2,))}),
         says=("6 of 7 tensors",),
     ),
+    bad("STF012", "part-of-a-rank", sound({A: ("F32", (0, 8)), B: ("F32", (2,))}), says=("[0, 8]",)),
+    good("STF012", "no-register-tokens", sound({"register_tokens": ("F32", (1, 0, 384)), B: ("F32", (2,))})),
     good("STF012", "scalar", sound({A: ("F32", ()), B: ("F32", (2,))})),
     good("STF012", "axes-of-one", sound({A: ("F32", (1, 1)), B: ("U8", (1,))})),
 ]

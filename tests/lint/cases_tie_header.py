@@ -165,6 +165,10 @@ DANGLING_ALIAS = [
     Case("TIE008", "other-strings", lambda it: plain(it, BODY, {
         "modelspec.sai_model_spec": "1.0.0", "modelspec.title": "my.merge", "ss_base_model_version": "sd_v1.5",
         "config.weight": "see README.md", "framework": "torch", "step": "1000"}), False),
+    Case("TIE008", "values-that-are-keys", lambda it: plain(it, BODY, {
+        "prediction_type": "epsilon", "epsilon": "1e-6", "modelspec.title": "name", "name": "merge"}), False),
+    Case("TIE008", "word-that-leads-to-no-leaf", lambda it: plain(
+        it, BODY, {"tied": "a.embed.weight", "a.embed.weight": EMBED}), True, says=("`tied`, `a.embed.weight` to",)),
 ]  # fmt: skip
 
 ALIAS_SHADOWS_TENSOR = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -112,22 +112,38 @@ def _list_places(held: list[tuple[str, Mapping[str, Any]]], names: Collection[st
         for key, value in metadata.items()
         if isinstance(value, str) and key not in _KEYS and len(value) <= _LONGEST
     }
-    keys = {key for key, _ in strings}
-    endings: set[str] = set()
-    pairs: dict[Pair, list[str]] = {}
-    for alias, target in strings:
-        if target in names or (target in keys and target != alias):
-            pairs[alias, target] = []
-        elif _PATH.fullmatch(alias) and _PATH.fullmatch(target):
-            # Two names alone could be anything; those of leaves end as other leaves do.
-            endings = endings or {name.rpartition(".")[2] for name in names}
-            if {alias.rpartition(".")[2], target.rpartition(".")[2]} <= endings:
-                pairs[alias, target] = []
+    pairs: dict[Pair, list[str]] = {pair: [] for pair in _choose_meant(tuple(strings), names)}
     for file, metadata in held:
         for key, value in metadata.items() if pairs else ():
             if isinstance(value, str) and (key, value) in pairs:
                 pairs[key, value].append(file)
     return {pair: tuple(files) for pair, files in pairs.items()}
+
+
+def _choose_meant(strings: Sequence[Pair], names: Collection[str]) -> Iterator[Pair]:
+    """Chooses what leads to a leaf, to what looks like one, or back to itself; any other value may be a key by chance."""
+    keys = {key for key, _ in strings}
+    links = [(alias, target) for alias, target in strings if target in keys and target != alias]
+    endings: set[str] = set()
+    rings = {name for ring in _find_cycles(dict(reversed(links))) for name in ring}
+    meant = {pair for pair in links if pair[0] in rings}
+    for alias, target in strings:
+        if target in names:
+            meant.add((alias, target))
+        elif _PATH.fullmatch(alias) and _PATH.fullmatch(target):
+            # Two names alone could be anything; those of leaves end as other leaves do.
+            endings = endings or {name.rpartition(".")[2] for name in names}
+            if {alias.rpartition(".")[2], target.rpartition(".")[2]} <= endings:
+                meant.add((alias, target))
+    followers: dict[str, list[Pair]] = {}
+    for pair in links:
+        followers.setdefault(pair[1], []).append(pair)
+    pending = list(meant)
+    while pending:
+        more = followers.pop(pending.pop()[0], [])
+        meant.update(more)
+        pending += more
+    return (pair for pair in strings if pair in meant)
 
 
 def _read_manifests(subject: Subject, held: list[tuple[str, Mapping[str, Any]]]) -> Iterator[Manifest]:

@@ -64,20 +64,19 @@ def _find_gaps(layers: Sequence[Layer]) -> Iterator[_Gap]:
         for rests, count in kinds.most_common(_MOST_KINDS)
         if count >= _FEWEST_ALIKE and len(rests) >= _FEWEST_LEAVES
     ]
-    gaps = [_hold_against(layer, kinds[layer.rests], full) for layer in layers]
+    alike = {rests for rests, _ in full}
     # Several dense layers before those with experts, and predictors of later tokens behind them, are at the ends, too.
     start, end = 0, len(layers)
-    while start < end and (gaps[start] or not start):
+    while start < end and layers[start].rests not in alike:
         start += 1
-    while end > start and (gaps[end - 1] or end == len(layers)):
+    while end > start and layers[end - 1].rests not in alike:
         end -= 1
-    yield from (gap for gap in gaps[start:end] if gap)
+    gaps = (_hold_against(layer, kinds[layer.rests], full) for layer in layers[start:end] if layer.rests not in alike)
+    yield from (gap for gap in gaps if gap)
 
 
 def _hold_against(layer: Layer, like: int, full: Sequence[tuple[frozenset[str], int]]) -> _Gap | None:
     """Finds the kind that a layer is nearest to; `like` counts the layers that are as it is."""
-    if any(layer.rests == rests for rests, _ in full):
-        return None
     fitting = [
         _Gap(layer, rests - layer.rests, count)
         for rests, count in full

@@ -18,7 +18,7 @@ _HINT = "Gather the parameters before saving, as DeepSpeed's `zero_to_fp32.py` o
 def check(subject: Subject) -> Iterator[Finding]:
     """Yields one finding a tensor, or one a file in which most are empty."""
     for file in subject.files:
-        empty = [name for name, spec in file.specs.items() if 0 in spec.shape]
+        empty = [name for name, spec in file.specs.items() if 0 in spec.shape and not _is_table(spec.shape)]
         if empty and file.damages:
             wrong = {leaf for damage in file.damages if damage.kind == "size-mismatch" for leaf in damage.leaves}
             empty = [name for name in empty if name not in wrong]
@@ -28,6 +28,11 @@ def check(subject: Subject) -> Iterator[Finding]:
         for name in empty:
             shape = list(file.specs[name].shape)
             yield Finding(f"`{name}` has shape {shape!r:.60} and stores nothing.", (name,), file.name, hint=_HINT)
+
+
+def _is_table(shape: Sequence[int]) -> bool:
+    """Whether a shape is that of a table of no rows, as `[1, 0, 384]`; what is not gathered is empty from its start."""
+    return shape[0] == 1 and shape[-1] != 0
 
 
 def _tell_of_all(file: FileSurvey, empty: Sequence[str]) -> Finding:
@@ -44,7 +49,9 @@ RULE = Rule(
     formats=("safetensors",),
     cure="none",
     check=check,
-    what="The shape of a tensor holds a zero, so that its name is there and its values are not.",
+    what="""\
+The shape of a tensor holds a zero, so that its name is there and its values are not. Tables that are laid out for
+batches and happen to have no rows, such as register tokens of shape [1, 0, 384], are not meant.""",
     why="""\
 Under DeepSpeed ZeRO-3, parameters are empty placeholders on every rank until they are gathered, and a plain save writes
 those. Loading stops with "copying a param with shape torch.Size([0]) from checkpoint", or the file is 138 kB for a
