@@ -246,7 +246,7 @@ def _suggest_transform(sources: tuple[LeafSpec, ...], alias: LeafSpec) -> str:
         return "`tiecli find` looks for a transform that fits; docs/transforms.md lists them all."
     if source.dtype != alias.dtype:
         steps.append(f"cast({alias.dtype.name.lower()})")
-    return f"Their shapes fit under --transform '{' | '.join(steps)}'."
+    return f"Their shapes fit under --transform '{' | '.join(steps) or 'same'}'."
 
 
 def _fitting_permutations(source: LeafSpec, alias: LeafSpec) -> tuple[Transform, ...]:

@@ -40,13 +40,14 @@ def test_old_ties_follow_their_canonical_leaf_to_its_new_root() -> None:
     ("request_", "hint"),
     [
         (TieRequest("a", "c"), "--transform 'transpose'"),
+        (TieRequest("a", "b", TRANSPOSE), "--transform 'same'"),
         (TieRequest("a", "d"), "--transform '[:6] | cast(bf16)'"),
         (TieRequest("d", "a"), "tiecli find"),
     ],
 )
 def test_specs_that_do_not_fit_are_refused_with_what_would(request_: TieRequest, hint: str) -> None:
     """Found and expected are said, and a transform that fits the shapes is proposed."""
-    with pytest.raises(TransformMismatchError, match=r"under `same` is B?F\d+ .*, but `.` is") as caught:
+    with pytest.raises(TransformMismatchError, match=r"under `(same|transpose)` is B?F\d+ .*, but `.` is") as caught:
         plan_tie(SPECS, NONE, [request_])
 
     assert hint in caught.value.hints[0]

@@ -130,10 +130,10 @@ def choose_item(step: Path, listing: Listing, wanted: str | None) -> str:
     items = list_items(step, listing)
     named = [item for item in items if item.name == wanted]
     if wanted is not None and not named:
-        raise PartNotFoundError(f"`{step}` has no item `{wanted}`, but {_describe(items)}", *_suggest(items))
+        raise PartNotFoundError(f"`{step}` has no item `{wanted}`, but {_describe(items)}", *_suggest(step, items))
     found = named or [item for item in items if item.kind in ("tree", "aggregate", "unfinished")]
     if len(found) > 1:
-        raise PartNotFoundError(f"`{step}` has several items: {_describe(items)}", *_suggest(items))
+        raise PartNotFoundError(f"`{step}` has several items: {_describe(items)}", *_suggest(step, items))
     if not found:
         raise _no_tree(step, items, sorted(listing.files - {STEP, COMMITTED, MARKER}))
     check_item(step / found[0].name, found[0], items)
@@ -166,7 +166,7 @@ def check_item(path: Path, item: Part, others: Sequence[Part] = ()) -> None:
         case "empty":
             raise UnfinishedCheckpointError(f"`{path}` is empty: its save, or its copy, never ended", _AGAIN)
     what = "a JSON item" if item.kind == "json" else "no tree"
-    raise UnsupportedCheckpointError(f"`{path}` is {what}, which holds no leaves", *_suggest(others))
+    raise UnsupportedCheckpointError(f"`{path}` is {what}, which holds no leaves", *_suggest(path.parent, others))
 
 
 def _no_tree(step: Path, items: Sequence[Part], files: Sequence[str]) -> CheckpointError:
@@ -200,9 +200,14 @@ def _describe(items: Sequence[Part]) -> str:
     return ", ".join(parts) or "nothing"
 
 
-def _suggest(items: Sequence[Part]) -> tuple[str, ...]:
+def _suggest(step: Path, items: Sequence[Part]) -> tuple[str, ...]:
     trees = [item.name for item in items if item.kind == "tree"]
-    return (f"Give --item {' or --item '.join(trees[:3])}.",) if trees else ()
+    if not trees:
+        return ()
+    return (
+        f"Give --item {' or --item '.join(trees[:3])}.",
+        f"Or give its path, as any command takes it: `{step / trees[0]}`.",
+    )
 
 
 def _list(names: Sequence[str]) -> str:

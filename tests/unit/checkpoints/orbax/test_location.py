@@ -185,7 +185,8 @@ def test_several_items_are_listed(path: str) -> None:
     error = fail(ORBAX / path, PartNotFoundError)
 
     assert error.message.endswith("/items/2` has several items: `opt_state`, `params` (trees), `cfg` (JSON)")
-    assert error.hints == ("Give --item opt_state or --item params.",)
+    assert error.hints[0] == "Give --item opt_state or --item params."
+    assert error.hints[1] == f"Or give its path, as any command takes it: `{ORBAX / 'items/2/opt_state'}`."
     assert locate(ORBAX / path, Selection(item="params")).item == ORBAX / "items/2/params"
 
 
@@ -228,7 +229,8 @@ def test_a_json_item_is_refused_by_name(path: str, item: str | None) -> None:
     error = fail(ORBAX / path, UnsupportedCheckpointError, Selection(item=item))
 
     assert error.message.endswith("/items/2/cfg` is a JSON item, which holds no leaves")
-    assert error.hints == ("Give --item opt_state or --item params.",)
+    assert error.hints[0] == "Give --item opt_state or --item params."
+    assert error.hints[1] == f"Or give its path, as any command takes it: `{ORBAX / 'items/2/opt_state'}`."
 
 
 def test_a_step_without_any_tree(tmp_path: Path) -> None:
