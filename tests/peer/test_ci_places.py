@@ -84,3 +84,24 @@ def test_precommit_runs_the_hook_on_what_a_commit_touches(tmp_path: Path) -> Non
     assert "(no files to check)" in other.stdout
     assert broken.returncode == 1
     assert "IDX001" in broken.stdout
+
+
+def test_precommit_sees_a_deleted_shard_with_the_options_that_the_page_gives(tmp_path: Path) -> None:
+    """By itself the hook is not called for it."""
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    documents = [yaml.safe_load(snippet) for snippet in SNIPPETS]
+    plain, always = [it["repos"][0]["hooks"][0] for it in documents if "repos" in it]
+    shutil.copytree(FIXTURES / "qwen2-sharded", tmp_path / "qwen2")
+    commit = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-qm", "all"]
+    for command in (["git", "init", "-q"], ["git", "add", "."], commit):
+        subprocess.run(command, cwd=tmp_path, check=True)
+
+    codes = []
+    subprocess.run(["git", "rm", "-q", "qwen2/model-00002-of-00003.safetensors"], cwd=tmp_path, check=True)
+    for options in (plain, always):
+        local = {"repos": [{"repo": "local", "hooks": [{**hook, **options, "language": "system"}]}]}
+        (tmp_path / ".pre-commit-config.yaml").write_text(yaml.safe_dump(local))
+        subprocess.run(["git", "add", ".pre-commit-config.yaml"], cwd=tmp_path, check=True)
+        codes.append(run_module("pre_commit", "run", at=tmp_path).returncode)
+
+    assert codes == [0, 1]

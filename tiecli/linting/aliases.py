@@ -121,7 +121,7 @@ def _list_places(held: list[tuple[str, Mapping[str, Any]]], names: Collection[st
 
 
 def _choose_meant(strings: Sequence[Pair], names: Collection[str]) -> Iterator[Pair]:
-    """Chooses what leads to a leaf, to what looks like one, or back to itself; any other value may be a key by chance."""
+    """Chooses what leads to a leaf, to what looks like one, or to itself; other values may be keys by chance."""
     keys = {key for key, _ in strings}
     links = [(alias, target) for alias, target in strings if target in keys and target != alias]
     endings: set[str] = set()
