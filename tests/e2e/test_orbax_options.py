@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,9 @@ import pytest
 
 EMBED, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 PAIR = ["--src", EMBED, "--dst", HEAD]
+ORBAX = Path(__file__).parents[2] / "fixtures/orbax/pytree"
+TURNED = ["--src", "params.token_embedder.embedding", "--dst", "params.decoder.logits_dense.kernel"]
+TURNED += ["--transform", "transpose"]
 Run = Callable[..., Any]
 
 
@@ -56,6 +61,38 @@ def test_link_is_short_for_hard_links(run: Run, model: Path, tmp_path: Path, opt
     assert run("untie", tied, *options, "-o", back).code == 0
     assert (tied / "tokenizer.json").samefile(source / "tokenizer.json")
     assert (back / "tokenizer.json").samefile(source / "tokenizer.json")
+
+
+def test_links_across_file_systems_are_refused_with_the_way_out(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hint names the option that was given, and nothing is left behind."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    outcome = run("tie", ORBAX, *TURNED, "--link", "-o", tmp_path / "out")
+
+    assert outcome.code == 2
+    assert "Leave out --link" in outcome.stderr
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_hint_about_permissions_has_the_whole_path(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a command to be typed where one stands, and files of an item are called by their names alone."""
+    opened = os.open
+
+    def deny(path: Any, *rest: Any, **options: Any) -> int:
+        if Path(path).name == "_METADATA":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *rest, **options)
+
+    monkeypatch.setattr(os, "open", deny)
+    outcome = run("inspect", ORBAX)
+
+    assert outcome.code == 2
+    assert f"`ls -l {ORBAX / '_METADATA'}`" in outcome.stderr
 
 
 @pytest.mark.parametrize("verb", ["tie", "untie"])

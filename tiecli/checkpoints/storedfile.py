@@ -121,7 +121,7 @@ def unreadable(name: str, error: OSError) -> TiecliError:
         return CheckpointNotFoundError(f"`{name}`: {reason}", "Check the path; `ls` its directory.")
     hint = "See whether `cat` can read it; the disk or the network behind it may be at fault."
     if isinstance(error, PermissionError):
-        hint = f"Ask for permission to read it: `ls -l {name}` shows whose it is."
+        hint = f"Ask for permission to read it: `ls -l {os.fsdecode(error.filename or name)}` shows whose it is."
     elif error.errno == errno.EMFILE:
         hint = "Raise the limit on open files with `ulimit -n 4096`, then run the command again."
     return UnreadableFileError(f"`{name}` cannot be read: {reason}", hint)

@@ -154,7 +154,8 @@ def _link_file(source: Path, target: Path, name: str) -> WrittenFile:
         if not is_unsupported(error):
             raise
         raise WriteFailedError(
-            f"`{name}` cannot be hard-linked: {(error.strerror or str(error)).lower()}", "Use `copy` instead."
+            f"`{name}` cannot be hard-linked: {(error.strerror or str(error)).lower()}",
+            "Leave out --link, or give --kept-files copy: copies can be had anywhere.",
         ) from error
     return WrittenFile(name, target.stat().st_size, "linked")
 
