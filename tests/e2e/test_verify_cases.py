@@ -202,6 +202,18 @@ def test_a_real_leaf_in_complex_numbers_is_ambiguous(prove: Prove, rng: np.rando
     assert real.json["ties"][0]["fits"] == ["same", "conj"]
 
 
+@pytest.mark.parametrize("transform", ["same", "transpose"])
+def test_large_leaves_are_ambiguous_too(prove: Prove, rng: np.random.Generator, transform: str) -> None:
+    """A symmetric matrix of more than one block of 8 MiB."""
+    half = normal(rng, 1600, 1600)
+    leaf = half + half.T
+
+    outcome = prove({"enc": leaf, "dec": leaf}, (("enc", "dec", transform),))
+
+    assert (outcome.code, verdicts(outcome)) == (1, ["AMBIGUOUS"])
+    assert set(outcome.json["ties"][0]["fits"]) == {"same", "transpose"}
+
+
 def test_a_transform_as_long_as_one_can_be(prove: Prove, rng: np.random.Generator) -> None:
     """It takes no further step, so that nothing is left to confuse it with."""
     leaf = made = normal(rng, 4, 4)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tiecli.boxes import Box, split_boxes
 from tiecli.checkpoints.protocol import CheckpointReader
-from tiecli.compare import transformed_blocks
+from tiecli.compare.blockwise import LeafSource
 from tiecli.errors import TransformSyntaxError
 from tiecli.leaves import DTYPES, LeafSpec
 from tiecli.ties import Tie
@@ -54,23 +55,29 @@ def find_fits(reader: CheckpointReader, tie: Tie) -> tuple[Transform, ...]:
 
 
 def _make_the_same(reader: CheckpointReader, tie: Tie, other: Transform, spec: LeafSpec) -> bool:
-    stated = transformed_blocks(reader, tie.canonicals, tie.transform, spec)
-    made = transformed_blocks(reader, tie.canonicals, other, spec)
+    sources = [LeafSource(reader, path) for path in tie.canonicals]
     alike = _are_equal if _is_conjugated(tie.transform) == _is_conjugated(other) else _are_equal_but_for_zeros
-    return all(alike(left, right) for left, right in zip(stated, made, strict=True))
+    return all(
+        alike(_bits_of(evaluate_block(tie.transform, sources, box)), _bits_of(evaluate_block(other, sources, box)))
+        for box in split_boxes(spec)
+    )
 
 
-def _are_equal(left: memoryview, right: memoryview) -> bool:
-    return left == right
+def _bits_of(block: NDArray[Any]) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(block).reshape(-1).view(np.uint8)
 
 
-def _are_equal_but_for_zeros(left: memoryview, right: memoryview) -> bool:
+def _are_equal(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> bool:
+    return left.data == right.data
+
+
+def _are_equal_but_for_zeros(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> bool:
     """Whether blocks of complex elements are the same, zeros of either sign alike.
 
     `conj` turns the sign of each imaginary zero, as those on the diagonal of a Hermitian matrix.
     """
-    first, second = (np.frombuffer(block, np.float32) for block in (left, right))
-    bits = first.view(np.uint32) == second.view(np.uint32)
+    first, second = left.view(np.float32), right.view(np.float32)
+    bits = left.view(np.uint32) == right.view(np.uint32)
     return bool((bits | ((first == 0) & (second == 0))).all())
 
 
