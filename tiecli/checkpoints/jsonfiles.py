@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tiecli.errors import OrbaxMetadataError
@@ -31,7 +31,7 @@ def decode_object(raw: bytes, label: str) -> dict[str, Any]:
     """
     try:
         # A lone surrogate can be read, but neither written nor shown.
-        document = json.loads(raw.decode("utf-8"))
+        document = json.loads(raw.decode("utf-8"), object_hook=_share_keys())
         if b"\\ud" in raw or b"\\uD" in raw:
             json.dumps(document, ensure_ascii=False).encode("utf-8")
     except UnicodeError as error:
@@ -46,6 +46,24 @@ def decode_object(raw: bytes, label: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise damaged(label, "it is no JSON object")
     return document
+
+
+def _share_keys() -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Gives a hook by which equal keys of a tree are one object: there are thousands of few kinds.
+
+    Whoever changes a document puts new objects into it.
+    """
+    held: dict[tuple[str, int], dict[str, Any]] = {}
+
+    def share(found: dict[str, Any]) -> dict[str, Any]:
+        """Gives the first object that is equal, if this is a key of a tree."""
+        if len(found) != 2 or next(iter(found)) != "key":
+            return found
+        key, kind = found.get("key"), found.get("key_type")
+        # True and 1.0 are equal to 1, and not the same in a file.
+        return held.setdefault((key, kind), found) if type(key) is str and type(kind) is int else found
+
+    return share
 
 
 def damaged(label: str, how: str) -> OrbaxMetadataError:

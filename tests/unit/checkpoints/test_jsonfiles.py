@@ -60,3 +60,16 @@ def test_keeps_the_style(raw: bytes) -> None:
 def test_an_unknown_style_becomes_that_of_python() -> None:
     """What somebody wrote by hand is written again as `json` does."""
     assert encode_like({"a": 1}, b'{ "a":0 }', {"a": 0}) == b'{"a": 1}'
+
+
+def test_equal_keys_of_a_tree_are_one_object() -> None:
+    """A tree of thousands of leaves has few kinds of keys; what merely equals one in Python stays what it is."""
+    raw = b'[{"key": "w", "key_type": 2}, {"key": "w", "key_type": 2}, {"key": "w", "key_type": 2.0},'
+    raw += b' {"key": "w", "key_type": 1}, {"key": "w", "key_type": true}, {"key_type": 2, "key": "w"}]'
+    raw = b'{"keys": ' + raw + b"}"
+
+    keys = decode_object(raw, "_METADATA")["keys"]
+
+    assert keys[0] is keys[1]
+    assert len({id(key) for key in keys}) == 5
+    assert json.dumps({"keys": keys}).encode() == raw

@@ -22,13 +22,15 @@ class WrittenNode(NamedTuple):
         first: Its first key.
         shared: How many bytes of that all of its keys begin with; they are not in the node.
         height: Its height.
-        frame: The node itself, ready to be stored.
+        nbytes: Its length.
+        frame: The node itself, ready to be stored; empty once it was.
         statistics: How many keys, bytes of nodes, and bytes of values apart there are in it and below.
     """
 
     first: bytes
     shared: int
     height: int
+    nbytes: int
     frame: bytes
     statistics: tuple[int, int, int]
 
@@ -53,7 +55,7 @@ def write_leaf(items: Sequence[tuple[bytes, Value]], *, is_root: bool) -> Writte
     ]
     frame = seal_frame(b"".join(body), NODE)
     apart = sum(value.nbytes for value in far)
-    return WrittenNode(first, shared, 0, frame, (len(items), len(frame), min(apart, _MOST)))
+    return WrittenNode(first, shared, 0, len(frame), frame, (len(items), len(frame), min(apart, _MOST)))
 
 
 def write_interior(below: Sequence[tuple[WrittenNode, int]], file: str, *, is_root: bool) -> WrittenNode:
@@ -68,9 +70,9 @@ def write_interior(below: Sequence[tuple[WrittenNode, int]], file: str, *, is_ro
         encode_keys([node.first[shared:] for node in nodes], [node.shared - shared for node in nodes]),
         encode_numbers([0] * len(nodes)),
         encode_numbers([offset for _, offset in below]),
-        encode_numbers([len(node.frame) for node in nodes]),
+        encode_numbers([node.nbytes for node in nodes]),
         *[encode_numbers([node.statistics[column] for node in nodes]) for column in range(3)],
     ]
     frame = seal_frame(b"".join(body), NODE)
     keys, nbytes, apart = (sum(column) for column in zip(*(node.statistics for node in nodes), strict=True))
-    return WrittenNode(first, shared, height, frame, (keys, nbytes + len(frame), min(apart, _MOST)))
+    return WrittenNode(first, shared, height, len(frame), frame, (keys, nbytes + len(frame), min(apart, _MOST)))

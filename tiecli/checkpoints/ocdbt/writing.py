@@ -42,36 +42,62 @@ class EncodedDatabase(NamedTuple):
         return b"".join(self.frames)
 
 
-def encode_database(values: Mapping[str, Value], node_bytes: int = SPLIT_BYTES) -> EncodedDatabase:
-    """Encodes a database of one version; the same values give the same bytes.
+class DatabaseEncoder:
+    """Encodes a database of one version, a node at a time; the same values give the same bytes.
 
-    Args:
-        values: Where the value of each key lies, in any order.
-        node_bytes: How large a node may grow before it is split, in decoded bytes.
-
-    Raises:
-        UnsupportedCheckpointError: A key is longer than the format allows.
+    Attributes:
+        node_file: Name of the data file that holds the tree, relative to the directory.
+        manifest: Contents of `manifest.ocdbt`; empty until all frames were taken.
     """
-    items = sorted((key.encode("utf-8"), value) for key, value in values.items())
-    _check_keys(items)
-    digest = hashlib.blake2b(digest_size=32)
-    for key, value in items:
-        digest.update(repr((key, *value)).encode())
-    identity, name = digest.digest()[:16], digest.digest()[16:]
-    file = f"d/{name.hex()}"
-    if not items:
-        return EncodedDatabase(encode_manifest(None, identity), file, ())
 
-    groups = list(_split(items, [len(key) + len(value.inline) + _COLUMNS for key, value in items], 1, node_bytes))
-    level = [write_leaf(group, is_root=len(groups) == 1) for group in groups]
-    written = list(level)
-    while len(level) > 1:
-        level = _write_above(level, sum(len(node.frame) for node in written[: -len(level)]), file, node_bytes)
-        written += level
-    top = written[-1]
-    start = sum(len(node.frame) for node in written[:-1])
-    root = Root(top.height, file, start, len(top.frame), top.statistics)
-    return EncodedDatabase(encode_manifest(root, identity), file, tuple(node.frame for node in written))
+    def __init__(self, values: Mapping[str, Value], node_bytes: int = SPLIT_BYTES) -> None:
+        """Puts the keys in order.
+
+        Args:
+            values: Where the value of each key lies, in any order.
+            node_bytes: How large a node may grow before it is split, in decoded bytes.
+
+        Raises:
+            UnsupportedCheckpointError: A key is longer than the format allows.
+        """
+        self._items = sorted((key.encode("utf-8"), value) for key, value in values.items())
+        self._node_bytes = node_bytes
+        _check_keys(self._items)
+        digest = hashlib.blake2b(digest_size=32)
+        for key, value in self._items:
+            digest.update(repr((key, *value)).encode())
+        self._identity, name = digest.digest()[:16], digest.digest()[16:]
+        self.node_file = f"d/{name.hex()}"
+        self.manifest = b""
+
+    def encode_nodes(self) -> Iterator[bytes]:
+        """Yields the contents of the node file, a node at a time; none is held beyond that."""
+        items = self._items
+        sizes = [len(key) + len(value.inline) + _COLUMNS for key, value in items]
+        groups = list(_split(items, sizes, 1, self._node_bytes)) if items else []
+        level: list[WrittenNode] = []
+        root, end = None, 0
+        # Leaves first; each level refers to the one below, up to the one that has a single node.
+        made: Iterator[WrittenNode] = (write_leaf(group, is_root=len(groups) == 1) for group in groups)
+        while True:
+            start, level = end, []
+            for node in made:
+                yield node.frame
+                level.append(node._replace(frame=b""))
+                end += node.nbytes
+            if len(level) < 2:
+                break
+            made = _write_above(level, start, self.node_file, self._node_bytes)
+        for top in level:
+            root = Root(top.height, self.node_file, end - top.nbytes, top.nbytes, top.statistics)
+        self.manifest = encode_manifest(root, self._identity)
+
+
+def encode_database(values: Mapping[str, Value], node_bytes: int = SPLIT_BYTES) -> EncodedDatabase:
+    """Encodes a database as `DatabaseEncoder` does, whole; arguments and errors as there."""
+    encoder = DatabaseEncoder(values, node_bytes)
+    frames = tuple(encoder.encode_nodes())
+    return EncodedDatabase(encoder.manifest, encoder.node_file, frames)
 
 
 def _check_keys(items: Sequence[tuple[bytes, Value]]) -> None:
@@ -84,11 +110,11 @@ def _check_keys(items: Sequence[tuple[bytes, Value]]) -> None:
             )
 
 
-def _write_above(level: Sequence[WrittenNode], start: int, file: str, node_bytes: int) -> list[WrittenNode]:
+def _write_above(level: Sequence[WrittenNode], start: int, file: str, node_bytes: int) -> Iterator[WrittenNode]:
     """Encodes the nodes that refer to those of a level, which begins at byte `start` of the file."""
-    below = list(zip(level, accumulate((len(node.frame) for node in level), initial=start), strict=False))
+    below = list(zip(level, accumulate((node.nbytes for node in level), initial=start), strict=False))
     groups = list(_split(below, [len(node.first) + 2 * _COLUMNS for node in level], 2, node_bytes))
-    return [write_interior(group, file, is_root=len(groups) == 1) for group in groups]
+    return (write_interior(group, file, is_root=len(groups) == 1) for group in groups)
 
 
 def _split(entries: Sequence[_Entry], sizes: Sequence[int], fewest: int, node_bytes: int) -> Iterator[Sequence[_Entry]]:

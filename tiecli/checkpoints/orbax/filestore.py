@@ -28,7 +28,7 @@ def write_files(
     """
     written: list[WrittenFile] = []
     for leaf in leaves:
-        written.append(_write(stage, leaf.metadata_key, [leaf.raw], target.sync, ignore_progress))
+        written.append(write_file(stage, leaf.metadata_key, [leaf.raw], target.sync, ignore_progress))
         match leaf.source:
             case Stored(chunks, again):
                 # Bytes that are stored again share nothing, whatever the others do.
@@ -60,7 +60,7 @@ def _encode(
     from tiecli.checkpoints.zarr.encoding import encode_chunks
 
     for suffix, pieces in encode_chunks(leaf.metadata, blocks):
-        yield _write(stage, f"{leaf.name}/{suffix}", pieces, sync, progress)
+        yield write_file(stage, f"{leaf.name}/{suffix}", pieces, sync, progress)
 
 
 def _room_for(stage: Path, name: str) -> Path:
@@ -70,7 +70,12 @@ def _room_for(stage: Path, name: str) -> Path:
     return path
 
 
-def _write(stage: Path, name: str, pieces: Iterable[bytes], sync: bool, progress: Progress) -> WrittenFile:
+def write_file(stage: Path, name: str, pieces: Iterable[bytes], sync: bool, progress: Progress) -> WrittenFile:
+    """Writes one new file, piece by piece, and the directories above it.
+
+    Raises:
+        OSError: The system refused.
+    """
     descriptor = os.open(_room_for(stage, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:
         output = Output(descriptor, sync, progress)

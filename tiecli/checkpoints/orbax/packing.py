@@ -11,9 +11,10 @@ from typing import Self
 
 from tiecli.checkpoints.copying import BLOCK, Output
 from tiecli.checkpoints.ocdbt.database import Value, walk_database
-from tiecli.checkpoints.ocdbt.writing import encode_database
+from tiecli.checkpoints.ocdbt.writing import DatabaseEncoder
 from tiecli.checkpoints.orbax.datafiles import DataFiles
 from tiecli.checkpoints.orbax.directories import DATABASE
+from tiecli.checkpoints.orbax.filestore import write_file
 from tiecli.checkpoints.orbax.leafdrafts import Encoded, LeafDraft, Stored, Taken, View
 from tiecli.checkpoints.protocol import Extent, Progress, Target, WrittenFile, ignore_progress
 from tiecli.checkpoints.staging import sync_directory
@@ -113,19 +114,10 @@ def _bring(source: Path, copy: Path, name: str, target: Target, progress: Progre
 
 def _write_tree(stage: Path, values: dict[str, Value], *, sync: bool) -> Iterator[WrittenFile]:
     """Writes the nodes and, last, the manifest, without which nothing is found."""
-    encoded = encode_database(values)
-    for name, pieces in ((encoded.node_file, encoded.frames), (DATABASE, (encoded.manifest,))):
-        descriptor = os.open(stage / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        try:
-            output = Output(descriptor, sync, ignore_progress)
-            for piece in pieces:
-                output.write(piece)
-            if sync:
-                os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        yield WrittenFile(name, output.position, "written")
-    del encoded, pieces
+    encoder = DatabaseEncoder(values)
+    yield write_file(stage, encoder.node_file, encoder.encode_nodes(), sync, ignore_progress)
+    yield write_file(stage, DATABASE, (encoder.manifest,), sync, ignore_progress)
+    del encoder
     _check_reads_back(stage, values)
 
 

@@ -11,7 +11,7 @@ from tiecli.checkpoints.ocdbt.allowance import Allowance
 from tiecli.checkpoints.ocdbt.database import Value, read_database
 from tiecli.checkpoints.ocdbt.frames import NODE, open_frame
 from tiecli.checkpoints.ocdbt.manifest import parse_manifest
-from tiecli.checkpoints.ocdbt.writing import encode_database
+from tiecli.checkpoints.ocdbt.writing import DatabaseEncoder, encode_database
 from tiecli.errors import UnsupportedCheckpointError
 
 
@@ -80,3 +80,16 @@ def test_refuses_keys_that_are_too_long(tmp_path: Path) -> None:
     assert list(read_database(write(tmp_path / "db", {"k" * 65535: inline(b"")}), "db").values) == ["k" * 65535]
     with pytest.raises(UnsupportedCheckpointError, match=r"the key that begins with b'k{40}' has 65,536 bytes"):
         encode_database({"k" * 65536: inline(b"")})
+
+
+def test_nodes_come_one_at_a_time() -> None:
+    """The manifest, which refers to the last of them, is there once all were taken."""
+    encoder = DatabaseEncoder(many(2000), 5000)
+    frames = encoder.encode_nodes()
+
+    first = next(frames)
+    assert not encoder.manifest
+
+    whole = encode_database(many(2000), 5000)
+    assert (first, *frames) == whole.frames
+    assert (encoder.manifest, encoder.node_file) == (whole.manifest, whole.node_file)
