@@ -183,6 +183,8 @@ def test_selecting_rules(run: Run, sized: Path, cut: Path) -> None:
         (("--extend-select", "stf001"), "STF001"),
         (("--explain", "TIE030"), "TIE0"),
         (("--select", ""), "--list-rules"),
+        (("--ignore", "ALL"), "no rule is left"),
+        (("--select", "STF", "--ignore", "STF"), "no rule is left"),
         (("--fail-on", "fatal"), ""),
         (("--shard", "0/4"), "1/4"),
         (("--shard", "5/4"), "1/4"),
@@ -201,6 +203,20 @@ def test_options_that_cannot_be_meant_are_2(run: Run, good: Path, arguments: tup
 
     assert outcome.code == 2
     assert near in outcome.stdout + outcome.stderr
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+@pytest.mark.parametrize("text", ["[]", '{"vocab_size": ', "[" * 100_000])
+def test_a_damaged_text_beside_the_weights_is_2(run: Run, good: Path, name: str, text: str) -> None:
+    """Rules that ask it are not said to lack it; it is told of once, and the other rules run."""
+    (good / name).write_text(text, encoding="utf-8")
+    (good / "model.safetensors").write_bytes((good / "model.safetensors").read_bytes() + b"tail")
+    outcome = run("lint", good, "--json")
+
+    assert outcome.code == 2
+    assert [failure["message"] for failure in outcome.json["failures"]] == [f"`{name}` is not a JSON object"]
+    assert codes(outcome) == ["STF002"]
+    assert f"needs {name}" not in [row["reason"] for row in outcome.json["not_checked"]]
 
 
 def test_settings_of_the_nearest_file_count_and_options_win(

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tiecli.errors import TiecliError
-from tiecli.linting.rule import Finding, Rule
+from tiecli.errors import ConfigFileError, TiecliError
+from tiecli.linting.rule import Finding, Need, Rule
 from tiecli.linting.subject import Subject
 
 _HEADER = ("header",)
@@ -115,12 +115,23 @@ def _find_leaf(error: Exception, subject: Subject) -> str | None:
     return found
 
 
+def _refuse_damaged(subject: Subject, need: Need) -> None:
+    """Refuses to pass over a text that is there, and damaged: no rule could ask it, and nothing is missing."""
+    name, document = f"{need}.json", subject.config if need == "config" else subject.tokenizer
+    if document is None and subject.unit.format == "safetensors" and subject.safetensors.text(name) is not None:
+        hint = "Take it from where the checkpoint came from, or write it anew."
+        raise ConfigFileError(f"`{name}` is not a JSON object", hint)
+
+
 def _find_missing(subject: Subject, rule: Rule, *, data: bool) -> str:
     """Says what a rule lacks; empty if nothing."""
     if "data" in rule.needs and not data:
         return "needs --level data"
     if "data" in rule.needs and subject.reader is None:
         return "needs a checkpoint that can be read"
+    for need in rule.needs:
+        if need in ("config", "tokenizer"):
+            _refuse_damaged(subject, need)
     if "config" in rule.needs and subject.config is None and not subject.declared and not subject.stated:
         return "needs config.json" if subject.unit.format == "safetensors" else "needs declared ties"
     if "tokenizer" in rule.needs and subject.tokenizer is None:

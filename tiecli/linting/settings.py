@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from tiecli.checkpoints.pathglobs import matches_path
-from tiecli.errors import KeyPathSyntaxError
+from tiecli.errors import KeyPathSyntaxError, SettingsError
 from tiecli.globs import KeyPattern
 from tiecli.keypaths import KeyPath
 from tiecli.linting.declaring import DeclaredPair
@@ -132,12 +132,16 @@ def combine(file: FileSettings | None, options: Choices, ties: Sequence[Declared
         ties: Ties declared besides those of the file.
 
     Raises:
-        SettingsError: An option names a rule that there is not.
+        SettingsError: An option names a rule that there is not, or no rule is left.
     """
     check_selectors((*(options.select or ()), *options.extend_select), "option `select`")
     check_selectors(options.ignore, "option `ignore`")
     said = file or FileSettings(str(Path.cwd()))
     codes = _resolve(options, _resolve(said.choices, list_defaults()))
+    if not codes:
+        raise SettingsError(
+            "no rule is left to run", "`--select` and `--ignore`, or the settings, leave all of them out."
+        )
     return Settings(
         codes,
         options.level or said.choices.level or "header",
