@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import tiecli
 from tests.e2e.conftest import Outcome, Run, Write
 
 pytest.importorskip("jax")
@@ -156,6 +158,21 @@ def test_one_ulp_fails_with_its_place(tied: Tie, write: Write, verify: Judge, tm
 
     assert (tie["verdict"], tie["differing"], tie["max_ulp"], tie["worst"]) == ("FAIL", 1, 1, [3, 2])
     assert tie["probe_error"] > tie["probe_bound"]
+
+
+def test_the_worst_of_several_places_is_named(tied: Tie, write: Write, verify: Judge, tmp_path: Path) -> None:
+    """Beside the first."""
+    a = normal(4, 3)
+    tied({"a": a, "b": a}, ("a", "b", "same"))
+    changed = a.copy()
+    changed[0, 1] = np.nextafter(changed[0, 1], np.float32(9))
+    changed[2, 2] += 1
+    write(tmp_path / "original.safetensors", {"a": a, "b": changed})
+
+    (tie,) = verify().json["ties"]
+
+    assert "first at [0, 1], worst at [2, 2]" in tie["reason"]
+    assert tie["worst"] == [2, 2]
 
 
 def test_negative_zero_is_another_value(tied: Tie, write: Write, verify: Judge, tmp_path: Path) -> None:
@@ -403,3 +420,10 @@ def test_nothing_to_verify(run: Run, model: Path) -> None:
     assert outcome.code == 2
     assert "states no tie" in outcome.stderr
     assert "tiecli find" in outcome.stderr
+
+
+@pytest.mark.parametrize("wrong", [{"steps": -1}, {"optimizer": "lion"}])
+def test_an_exercise_that_cannot_be(wrong: dict[str, Any]) -> None:
+    """Refused from Python too, before anything is read."""
+    with pytest.raises(tiecli.TiecliError, match="expected"):
+        tiecli.Exercise(**wrong)

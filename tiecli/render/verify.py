@@ -91,7 +91,7 @@ def _losses_to_text(losses: tuple[LossCheck, ...]) -> list[Line]:
 def _trajectory_to_text(trajectory: Trajectory) -> Line:
     tied, naive = max(trajectory.tied_apart, default=0.0), max(trajectory.naive_apart, default=0.0)
     steps = count_of(trajectory.steps, f"{trajectory.optimizer} step")
-    told = f"  of {trajectory.loss}: tied and summed gradients stay within {tied:.1e}; untied ones drift by {naive:.1e}"
+    told = f" of {trajectory.loss}: tied and summed gradients stay within {tied:.1e}; untied ones drift by {naive:.1e}"
     return line((steps, "label"), told)
 
 

@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import get_args
 
 from tiecli.checkpoints import open_reader
 from tiecli.checkpoints.protocol import CheckpointReader, Progress, Selection, Tracker, track_nothing
 from tiecli.declared import list_open_ties
-from tiecli.errors import ManifestError, NothingToVerifyError
+from tiecli.errors import ManifestError, NothingToVerifyError, PartNotFoundError, UsageError
 from tiecli.keypaths import KeyPath
 from tiecli.manifest import Manifest, TieRecord
 from tiecli.ties import TieSet
@@ -23,6 +23,7 @@ from tiecli.verification.judging import Case, conclude, judge_bytes, judge_slot
 from tiecli.verification.losses import check_losses, conclude_losses
 from tiecli.verification.probe import Sources, probe_group
 from tiecli.verification.processes import Processes, join_processes
+from tiecli.verification.runs import Optimizer
 from tiecli.verification.training import check_training
 from tiecli.verification.values import check_others
 from tiecli.verification.verdicts import (
@@ -36,9 +37,6 @@ from tiecli.verification.verdicts import (
     VerifyReport,
     worst_of,
 )
-
-if TYPE_CHECKING:
-    from tiecli.verification.runs import Optimizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +67,21 @@ class Exercise:
         reference_loss: The same of the tied tree, which ties by itself.
         steps: For how many steps to train.
         optimizer: With what.
+
+    Raises:
+        UsageError: There is no such optimizer, or the steps are fewer than none.
     """
 
     loss: str | None = None
     reference_loss: str | None = None
     steps: int = 0
     optimizer: Optimizer = "sgd"
+
+    def __post_init__(self) -> None:
+        if self.steps < 0:
+            raise UsageError(f"training takes {self.steps} steps, expected 0 or more")
+        if self.optimizer not in get_args(Optimizer):
+            raise UsageError(f"`{self.optimizer}` is no optimizer: expected {', '.join(get_args(Optimizer))}")
 
 
 def verify(
@@ -126,8 +133,6 @@ def verify(
 
 def _open_original(path: str | Path, selection: Selection) -> CheckpointReader:
     """Opens the original; a selection is meant for it too, unless it is a single item or file."""
-    from tiecli.errors import PartNotFoundError, UsageError
-
     try:
         return open_reader(path, selection)
     except (PartNotFoundError, UsageError):

@@ -80,7 +80,9 @@ def _against_original(reader: CheckpointReader, tie: Tie, original: CheckpointRe
     if found.equal:
         return ValueCheck("equal", Judgement("PASS"), found)
     found = compare_leaf(original, tie.alias, reader, tie.canonicals, tie.transform, measure=True)
-    reason = describe_drift(found) + _word_loss(reader, tie, original)
+    # Where only one differs, or all by as much, the first says it.
+    worst = f", worst at {list(found.worst)}" if found.worst not in (None, found.first) else ""
+    reason = describe_drift(found) + worst + _word_loss(reader, tie, original)
     return ValueCheck("differ", Judgement("FAIL", reason), found)
 
 
