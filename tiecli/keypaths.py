@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from tiecli.errors import KeyPathSyntaxError
@@ -99,6 +99,30 @@ def spell_leaves(paths: Sequence[KeyPath]) -> str:
     """
     names = ", ".join(path.spelling for path in paths)
     return names if len(paths) == 1 else f"({names})"
+
+
+def find_emptied(paths: Iterable[KeyPath], gone: Collection[KeyPath]) -> frozenset[KeyPath]:
+    """Finds the places without which an element of a sequence would be gone: it has a hole then, or is shorter.
+
+    Args:
+        paths: All places of the tree.
+        gone: Those that leave it.
+
+    Example:
+        >>> sorted(map(str, find_emptied([KeyPath((0, "w")), KeyPath((1, "w"))], [KeyPath((1, "w"))])))
+        ['[1].w']
+    """
+    within = [path for path in gone if any(isinstance(key, int) for key in path.keys)]
+    if not within:
+        return frozenset()
+    left = frozenset(gone)
+    kept = {element for path in paths if path not in left for element in _list_elements(path)}
+    return frozenset(path for path in within if not kept.issuperset(_list_elements(path)))
+
+
+def _list_elements(path: KeyPath) -> Iterable[tuple[Key, ...]]:
+    """Yields the places of the elements of sequences that a leaf is part of."""
+    return (path.keys[: at + 1] for at, key in enumerate(path.keys) if isinstance(key, int))
 
 
 def _parse_key(text: str, position: int) -> tuple[Key, int]:

@@ -9,7 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+from tests.unit.checkpoints.orbax.items import write_item
 
 EMBED, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 PAIR = ["--src", EMBED, "--dst", HEAD]
@@ -61,6 +64,19 @@ def test_link_is_short_for_hard_links(run: Run, model: Path, tmp_path: Path, opt
     assert run("untie", tied, *options, "-o", back).code == 0
     assert (tied / "tokenizer.json").samefile(source / "tokenizer.json")
     assert (back / "tokenizer.json").samefile(source / "tokenizer.json")
+
+
+def test_a_none_that_stays_is_told(run: Run, tmp_path: Path) -> None:
+    """Orbax puts it into a target that still has the leaf, and so does not refuse it."""
+    weight = np.arange(12, dtype=np.float32).reshape(3, 4)
+    item = write_item(tmp_path / "item", {("w",): weight, ("list", 0): weight, ("copy",): weight})
+
+    told = run("tie", item, "--src", "w", "--dst", "list[0]", "--mode", "omit").stderr
+    both = run("tie", item, "--src", "w", "--dst", "list[0]", "--src", "w", "--dst", "copy", "--mode", "omit").stderr
+
+    assert "a None stays in the place of `list[0]`" in told
+    assert "refused by Orbax" not in told
+    assert "a target without `copy`; one that still has it is refused by Orbax" in " ".join(both.split())
 
 
 def test_links_across_file_systems_are_refused_with_the_way_out(

@@ -13,7 +13,7 @@ from tiecli.checkpoints.protocol import CheckpointReader, Progress, Selection, T
 from tiecli.checkpoints.wording import list_names
 from tiecli.declared import CONFIG, list_shared
 from tiecli.errors import DriftedPairError, InPlaceError
-from tiecli.keypaths import KeyPath
+from tiecli.keypaths import KeyPath, find_emptied
 from tiecli.moments import Policy, StatePlan
 from tiecli.plan import Mode, Plan, Side, TieRequest, plan_tie
 from tiecli.reports import ApplyReport, ReportedTie, report_plan
@@ -215,19 +215,27 @@ def _report(
         )
         for tie in proven
     )
-    notices = _word_modes(plan, shared) if reader.format == "orbax" else _word_strangers(ties)
+    notices = _word_modes(reader, plan, shared) if reader.format == "orbax" else _word_strangers(ties)
     return report_plan("tie", reader, plan, ties, change.reason, notices)
 
 
-def _word_modes(plan: Plan, shared: Collection[KeyPath]) -> list[str]:
+def _word_modes(reader: CheckpointReader, plan: Plan, shared: Collection[KeyPath]) -> list[str]:
     """Says what a restore with stock Orbax will find."""
     notices = []
     if shared:
         notices.append("mode alias: both names stay, on the same stored bytes, so restore with the target you have")
-    omitted = [planned.tie.alias.spelling for planned in plan.added if planned.tie.alias not in shared]
-    if omitted:
-        names = list_names(omitted)
+    omitted = [planned.tie.alias for planned in plan.added if planned.tie.alias not in shared]
+    emptied = find_emptied((*reader.specs(), *(path for path, _ in reader.other_nodes)), omitted)
+    gone = [path.spelling for path in omitted if path not in emptied]
+    if gone:
+        names = list_names(gone)
         notices.append(f"mode omit: restore with a target without {names}; one that still has it is refused by Orbax")
+    if emptied:
+        names = list_names([path.spelling for path in omitted if path in emptied])
+        notices.append(
+            f"mode omit: a None stays in the place of {names}, since an element of a list has nothing else;"
+            " a target that still has the leaf gets None from Orbax, and no error"
+        )
     return notices
 
 

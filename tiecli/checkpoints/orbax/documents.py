@@ -10,9 +10,9 @@ from tiecli.checkpoints.jsonfiles import damaged, decode_object, encode_like
 from tiecli.checkpoints.orbax.directories import TREE
 from tiecli.checkpoints.orbax.richtree import RichTree
 from tiecli.checkpoints.orbax.sidecars import ARRAYS, SHARDING, encode_name, list_arrays
-from tiecli.checkpoints.orbax.treemetadata import EMPTY_TYPES, MAPPING, NOTHING, SEQUENCE, TreeMetadata, parse_tree
+from tiecli.checkpoints.orbax.treemetadata import EMPTY_TYPES, MAPPING, NOTHING, SEQUENCE, parse_tree
 from tiecli.errors import UnsupportedCheckpointError
-from tiecli.keypaths import Key, KeyPath
+from tiecli.keypaths import KeyPath, find_emptied
 
 _CUSTOM = "custom_metadata"
 _RICH = "value_metadata_tree"
@@ -80,7 +80,7 @@ def _derive_tree(
     document: dict[str, Any] = dict(tree.document)
     entries = document["tree_metadata"] = dict(document["tree_metadata"])
     rich = RichTree(document[_RICH], TREE) if document.get(_RICH) is not None else None
-    emptied = _find_emptied(tree, omitted)
+    emptied = find_emptied((node.path for node in tree.nodes), omitted)
     for path in omitted:
         key = entry_key(path)
         if key not in entries:
@@ -115,21 +115,6 @@ def _derive_tree(
 def _is_vacant(entry: Mapping[str, Any] | None) -> bool:
     """Whether no leaf stands in a place: at most the None that another left."""
     return entry is None or entry["value_metadata"]["value_type"] == NOTHING["value_type"]
-
-
-def _find_emptied(tree: TreeMetadata, omitted: Collection[KeyPath]) -> frozenset[KeyPath]:
-    """Finds omitted leaves without which an element of a sequence would be gone."""
-    within = [path for path in omitted if any(isinstance(key, int) for key in path.keys)]
-    if not within:
-        return frozenset()
-    gone = frozenset(omitted)
-    kept = {element for node in tree.nodes if node.path not in gone for element in _elements(node.path)}
-    return frozenset(path for path in within if not kept.issuperset(_elements(path)))
-
-
-def _elements(path: KeyPath) -> Iterable[tuple[Key, ...]]:
-    """Yields the places of the elements of sequences that a leaf is part of."""
-    return (path.keys[: at + 1] for at, key in enumerate(path.keys) if isinstance(key, int))
 
 
 def _derive_sharding(raw: bytes, dropped: Collection[str]) -> bytes:
