@@ -140,6 +140,7 @@ def bench_tie(outputs: Outputs, rounds: int) -> None:
         "tie": outputs.tie(out),
         "tie --link": outputs.tie(out, "--link"),
         "tie --mode alias": outputs.tie(out, mode="alias"),
+        "tie --mode alias --link": outputs.tie(out, "--link", mode="alias"),
         "untie": [TIECLI, "untie", str(tied), "-o", str(out)],
         "untie --link": [TIECLI, "untie", str(tied), "-o", str(out), "--link"],
     }
