@@ -488,12 +488,29 @@ def test_lint_from_python(sized: Path, good: Path) -> None:
     assert [(finding.code, finding.leaves) for finding in report.findings] == [("IDX005", ())]
     assert [failure.path for failure in report.failures] == ["gone"]
     assert not report.fails
+    assert tiecli.lint("sized").checkpoints == tiecli.lint(Path("sized")).checkpoints == ("sized",)
     with pytest.raises(SettingsError, match="TIE999"):
         tiecli.lint([good], tiecli.LintOptions(select=("TIE999",)))
     with pytest.raises(SettingsError, match="part 3 of 2"):
         tiecli.lint([good], tiecli.LintOptions(shard=(3, 2)))
     with pytest.raises(UnreadableFileError):
         tiecli.lint([good], tiecli.LintOptions(baseline=good))
+
+
+def test_a_shard_with_a_number_beyond_the_others_takes_the_one_that_is_free(run: Run) -> None:
+    """The others keep their names, which its new one would have to be otherwise."""
+    names = [f"model-{number:05}-of-00004.safetensors" for number in (1, 3, 4, 9)]
+    write_shards(Path("nine"), {name: {f"{name[6:11]}.weight": ("F32", (2, 2))} for name in names})
+    outcome = run("lint", "nine", "--fix", "--json")
+
+    assert outcome.code == 0
+    assert [fix["code"] for fix in outcome.json["fixes"]] == ["IDX007"]
+    assert sorted(path.name[6:11] for path in Path("nine").glob("*.safetensors")) == [
+        "00001",
+        "00002",
+        "00003",
+        "00004",
+    ]
 
 
 def test_a_fix_of_a_shared_config_is_seen_by_all_beside_it(run: Run, elsewhere: Path) -> None:

@@ -63,7 +63,7 @@ class LintOptions:
 
 
 def lint(
-    paths: Iterable[str | os.PathLike[str]],
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     options: LintOptions = LintOptions(),
     *,
     track: Tracker = track_nothing,
@@ -74,7 +74,7 @@ def lint(
     What cannot be linted is part of the report; only options that cannot be meant are refused.
 
     Args:
-        paths: Files of checkpoints, directories that hold some, or globs.
+        paths: Files of checkpoints, directories that hold some, or globs; or only one of these.
         options: What to look for.
         track: Shows the progress of reading array data.
         count: Shows the progress in checkpoints.
@@ -83,6 +83,8 @@ def lint(
         SettingsError: Settings or the baseline cannot be read, or name something unknown.
         UnreadableFileError: The system refuses to read one of them.
     """
+    if isinstance(paths, str | os.PathLike):
+        paths = (paths,)
     settings = _settle(options)
     baseline = None if options.baseline is None else _read_baseline(options.baseline)
     found = find_all([os.fspath(path) for path in paths], strict=not options.skip_others)

@@ -62,8 +62,10 @@ def _mend(subject: Subject, numbered: ShardSet) -> Fix | None:
         return None
     start = 0 if 0 in numbered.files else 1
     first, total = numbered.first, len(names)
-    numbers = {name: first.renumber(number, total) for number, name in enumerate(names, start)}
-    renamed = {old: new for old, new in numbers.items() if old != new}
+    numbered_well = [first.renumber(number, total) for number in range(start, start + total)]
+    # Those that have a good name keep it; the order of the others is kept, though no loader goes by it.
+    wrong = (name for name in names if name not in numbered_well)
+    renamed = dict(zip(wrong, (name for name in numbered_well if name not in names), strict=True))
     if any(new in survey.listing for new in renamed.values()):
         return None
     return Fix(
