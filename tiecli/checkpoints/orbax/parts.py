@@ -160,6 +160,11 @@ def check_item(path: Path, item: Part, others: Sequence[Part] = ()) -> None:
                 f"`{path}` is an aggregate checkpoint of early Orbax and Flax: all its leaves are in one msgpack file",
                 "Restore it and save it again with a current Orbax.",
             )
+        case "unfinished" if TEMPORARY in item.name:
+            raise UnfinishedCheckpointError(
+                f"`{path}` is a save that never ended",
+                "Wait for it if it is still running; otherwise give an earlier checkpoint.",
+            )
         case "unfinished":
             lacks = DATABASE if (path / TREE).exists() else TREE
             raise UnfinishedCheckpointError(f"`{path}` is unfinished: it holds arrays, but no `{lacks}`", _AGAIN)

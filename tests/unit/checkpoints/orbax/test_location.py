@@ -293,6 +293,11 @@ def test_a_save_in_place_that_was_never_committed(tmp_path: Path) -> None:
         (("c/1/default/_METADATA", "c/7/"), "c/7", "is empty: its save, or its copy, never ended"),
         (("c/_CHECKPOINT_METADATA",), "c", "holds no item; its save, or its copy, never ended"),
         (("c/_CHECKPOINT_METADATA", "c/default/"), "c", "holds only empty items: `default` (empty)"),
+        (
+            ("c/_CHECKPOINT_METADATA", "c/s.orbax-checkpoint-tmp/_METADATA", "c/s.orbax-checkpoint-tmp/manifest.ocdbt"),
+            "c",
+            "c/s.orbax-checkpoint-tmp` is a save that never ended",
+        ),
         (("c/manifest.ocdbt", "c/d/0"), "c", "but no `_METADATA`"),
         (("c/_sharding",), "c", "is unfinished"),
         (("c/_METADATA", "c/ocdbt.process_0/manifest.ocdbt"), "c", "is unfinished"),
