@@ -95,7 +95,7 @@ def test_an_untied_program_goes_on(name: str, tmp_path: Path) -> None:
         own = jax.grad(loss)(parameters, number)
         total = own["embed"]["w"] + own["head"]["w"].T
         own = {**own, "embed": {"w": total}, "head": {"w": total.T}}
-        updates, state = run.optimizer.update(own, state, parameters)
+        updates, state = run.update(own, state, parameters)
         parameters = optax.apply_updates(parameters, updates)
     assert largest_difference(parameters, expand(expected.tied, expected.ties), 1e-12) == {}
 

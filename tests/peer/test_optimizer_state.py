@@ -79,15 +79,17 @@ class Run:
         self.state = optimizer.init(self.tied)
         self.apart = optimizer.init(parameters)
         self.copies = optimizer.init(parameters)
+        # Not compiled, `MultiSteps` would compile its branches anew with every call.
+        self.update = jax.jit(optimizer.update)
 
     def step(self, number: int) -> None:
         """Takes one step; the untied states are told the gradients of each leaf, or of both."""
         full = expand(self.tied, self.ties)
         own = jax.grad(loss)(full, number)
         tied = jax.grad(lambda tree: loss(expand(tree, self.ties), number))(self.tied)
-        _, self.apart = self.optimizer.update(own, self.apart, full)
-        _, self.copies = self.optimizer.update(expand(tied, self.ties), self.copies, full)
-        updates, self.state = self.optimizer.update(tied, self.state, self.tied)
+        _, self.apart = self.update(own, self.apart, full)
+        _, self.copies = self.update(expand(tied, self.ties), self.copies, full)
+        updates, self.state = self.update(tied, self.state, self.tied)
         self.tied = optax.apply_updates(self.tied, updates)
 
     def tree(self, state: Any) -> Any:
