@@ -73,7 +73,7 @@ def _find_uneven(counts: Mapping[bytes, int]) -> Iterator[bool]:
         # Two leaves whose names differ in a digit count twice.
         kinds = sorted({count for count in plain if count % usual})
         yield any(is_few(-count % usual, usual) for count in kinds)
-        yield any(is_few(more - fewer, more) for fewer, more in pairwise(kinds))
+        yield any(is_few(more - fewer, more) for fewer, more in pairwise(sorted({usual, *kinds})))
         # Where layers are of several kinds, numbers do not tell how often experts ought to be there.
         yield any(kinds or count % usual for count in nested)
 
