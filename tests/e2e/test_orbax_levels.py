@@ -468,3 +468,16 @@ def test_a_copy_that_made_files_of_links_is_untied_too(run: Run, tmp_path: Path,
     assert read_documents(back) == read_documents(source)
     assert (back / head / ".zarray").read_bytes() == (source / head / ".zarray").read_bytes()
     assert values_of(back) == values_of(source)
+
+
+def test_another_step_is_not_the_original(run: Run, steps: Path, tmp_path: Path) -> None:
+    """The step that is verified is meant in the original too; where it has none, no other takes its place."""
+    succeed(run("tie", steps, *MODEL, "--step", "90", "-o", tmp_path / "tied"))
+    verify = ("verify", tmp_path / "tied", "--step", "90", "--original")
+    succeed(run(*verify, steps))
+    succeed(run(*verify, steps / EARLIER))
+    shutil.rmtree(steps / EARLIER)
+
+    outcome = run(*verify, steps)
+    assert outcome.code == 2
+    assert "has no step 90" in outcome.stderr

@@ -11,7 +11,7 @@ from typing import get_args
 from tiecli.checkpoints import open_reader
 from tiecli.checkpoints.protocol import CheckpointReader, Progress, Selection, Tracker, track_nothing
 from tiecli.declared import list_open_ties
-from tiecli.errors import ManifestError, NothingToVerifyError, PartNotFoundError, UsageError
+from tiecli.errors import ManifestError, NothingToVerifyError, UsageError
 from tiecli.keypaths import KeyPath
 from tiecli.manifest import Manifest, TieRecord
 from tiecli.ties import TieSet
@@ -132,13 +132,20 @@ def verify(
 
 
 def _open_original(path: str | Path, selection: Selection) -> CheckpointReader:
-    """Opens the original; a selection is meant for it too, unless it is a single item or file."""
+    """Opens the original; a selection is meant for it too, unless it is a single step, item or file."""
     try:
         return open_reader(path, selection)
-    except (PartNotFoundError, UsageError):
+    except UsageError:
         if selection == Selection():
             raise
-        return open_reader(path)
+        from tiecli.checkpoints.orbax.reader import OrbaxReader
+
+        reader = open_reader(path)
+        # Of a root of steps, another step than the one that is meant is another checkpoint.
+        if isinstance(reader, OrbaxReader) and reader.location.level == "root":
+            reader.close()
+            raise
+        return reader
 
 
 def _list_ties(reader: CheckpointReader, manifest: Manifest | None) -> TieSet:
