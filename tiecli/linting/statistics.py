@@ -23,6 +23,9 @@ BLOCK_NBYTES = 9 << 16
 # What a thread takes at a time, so that two are done at about the same time.
 _TASK_NBYTES = 64 << 20
 
+# Two threads lose more by waiting for each other than they gain, where a leaf is smaller.
+_WORTHWHILE = 256 << 10
+
 
 class LeafStatistics(NamedTuple):
     """What the values of one leaf are like.
@@ -81,7 +84,7 @@ def take_statistics(
     progress: Progress = ignore_progress,
     block_nbytes: int = BLOCK_NBYTES,
 ) -> Statistics:
-    """Reads every byte of a checkpoint once, two leaves at a time, in blocks of bounded size.
+    """Reads every byte of a checkpoint once, two large leaves at a time, in blocks of bounded size.
 
     Args:
         reader: The checkpoint.
@@ -119,7 +122,10 @@ def take_statistics(
 
     # What is compressed is decoded from its start on, so it is not divided.
     tasks = [task for path in wanted for task in _divide(path, specs[path].nbytes, path not in whole)]
-    found = zip((task.path for task in tasks), run_in_pairs(measure, tasks), strict=True)
+    large = [task for task in tasks if specs[task.path].nbytes >= _WORTHWHILE]
+    small = [task for task in tasks if specs[task.path].nbytes < _WORTHWHILE]
+    outcomes = (*run_in_pairs(measure, large), *map(measure, small))
+    found = zip((task.path for task in (*large, *small)), outcomes, strict=True)
     return _gather(reader, [*known.items(), *found], ranges=ranges)
 
 
