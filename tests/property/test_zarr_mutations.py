@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import random
 from typing import Any
@@ -39,7 +40,8 @@ def test_spoilt_members(document: dict[str, Any], data: st.DataObject) -> None:
         if data.draw(st.booleans()) and isinstance(holder, dict):
             holder.pop(key, None)
         else:
-            holder[key] = data.draw(odd)
+            # What was put in may be spoilt next, and not for the examples that follow.
+            holder[key] = copy.deepcopy(data.draw(odd))
     with contextlib.suppress(CheckpointError):
         metadata = parse_array(json.dumps(spoilt).encode(), "w")
         assert len(metadata.encoding) < 1000
