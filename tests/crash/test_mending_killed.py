@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -16,11 +15,7 @@ from tests.crash.test_killed import run_and_kill
 from tests.unit.checkpoints.safetensors.surgery import take_stock
 from tiecli.checkpoints.survey.walking import find_units
 
-
-@pytest.fixture(autouse=True)
-def _no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Does not wait for the disk, thousands of times: a killed process takes nothing along that it wrote."""
-    monkeypatch.setattr(os, "fsync", lambda _: None)
+pytestmark = pytest.mark.usefixtures("no_disk")
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -13,11 +13,7 @@ from tests.crash.sources import remove, stages_in
 from tests.crash.test_failing import run_and_fail
 from tests.unit.checkpoints.safetensors.surgery import take_stock
 
-
-@pytest.fixture(autouse=True)
-def _no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Does not wait for the disk, thousands of times: what it would hold after a power cut is not tested here."""
-    monkeypatch.setattr(os, "fsync", lambda _: None)
+pytestmark = pytest.mark.usefixtures("no_disk")
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -11,11 +10,7 @@ from tests.crash.killing import kill_in_place, kill_new_target
 from tests.crash.orbax_sources import Case
 from tests.crash.state_sources import IN_PLACE, NEW
 
-
-@pytest.fixture(autouse=True)
-def _no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Does not wait for the disk, thousands of times: a killed process takes nothing along that it wrote."""
-    monkeypatch.setattr(os, "fsync", lambda _: None)
+pytestmark = pytest.mark.usefixtures("no_disk")
 
 
 @pytest.mark.parametrize("case", NEW, ids=str)
